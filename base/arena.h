@@ -1,0 +1,19 @@
+/* fl_arena - one block, sized once, cut from the front in pieces of 64-byte alignment. Not thread-safe. */
+#ifndef BASE_ARENA_H
+#define BASE_ARENA_H
+
+#include "base/err.h"
+
+typedef struct fl_arena {
+    unsigned char *block;
+    size_t size, used;
+} fl_arena;
+
+fl_code fl_arena_init(fl_arena *a, size_t size_bytes, fl_err *err) FL_MUST_USE; /* memory is zeroed */
+void fl_arena_fini(fl_arena *a);
+void *fl_arena_cut(fl_arena *a, size_t size_bytes);  /* asserts that it fits: whoever sized the arena knew */
+size_t fl_arena_round(size_t size_bytes);            /* what a cut of this size takes */
+/* a*b, or SIZE_MAX when it does not fit: sizes made from outside numbers go through this */
+size_t fl_size_mul(size_t a, size_t b);
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * nn_plan - what a consortium asks hospitals to run, as data: architecture, optimiser, rounds, privacy terms.
+ *
+ * A study is the INI a person writes; the plan is its canonical JSON with every `auto` resolved. The JSON travels, and
+ * plan_hash (SHA-256 of the JSON text) is what a person at the hospital approves. Every number that decides bits or
+ * privacy is an integer or an exact decimal text in the plan; doubles are read from those texts once.
+ *
+ * Parsing is strict: an unknown member, a missing one, a value out of range or a text that is not canonical is
+ * FL_EFORMAT; parse(text) followed by write gives the same text.
+ */
+#ifndef TRAIN_PLAN_H
+#define TRAIN_PLAN_H
+
+#include "base/buf.h"
+#include "base/object.h"
+#include "privacy/sample.h"
+
+#define NN_PLAN_MAX_BYTES   16384
+#define NN_PLAN_MAX_CLASSES 32
+#define NN_PLAN_MAX_SPEC    4096
+#define NN_PLAN_MAX_SITES   256
+
+typedef char nn_decimal[24]; /* exact decimal text, at most 6 digits after the point where privacy reads it */
+
+typedef enum nn_server_kind { NN_SERVER_SGD, NN_SERVER_MOMENTUM } nn_server_kind;
+typedef enum nn_schedule { NN_SCHEDULE_CONSTANT, NN_SCHEDULE_COSINE } nn_schedule;
+typedef enum nn_average { NN_AVERAGE_NONE, NN_AVERAGE_EMA, NN_AVERAGE_TAIL } nn_average;
+
+typedef struct nn_plan {
+    char name[64];                                   /* [A-Za-z0-9._-] */
+    uint32_t n_classes;
+    char classes[NN_PLAN_MAX_CLASSES][32];
+    uint32_t n_sites;                                /* 0: all enrolled hospitals */
+    char sites[NN_PLAN_MAX_SITES][64];
+    uint32_t channels, height, width;                /* input, 1 or 3 x 8..1024 x 8..1024 */
+    char architecture[64];
+    char spec[NN_PLAN_MAX_SPEC];                     /* the layers, as text: train/model.h */
+    uint32_t n_weights;                              /* what the spec comes to; checked when parsed */
+    uint32_t rounds, local_steps, quorum, deadline_s;
+    double local_learning_rate;
+    nn_server_kind server;
+    double server_learning_rate, server_momentum, server_weight_decay;
+    nn_schedule schedule;
+    nn_average average;
+    double average_value;                            /* EMA decay, or the tail's fraction */
+    /* privacy terms; private == false is allowed in the simulator alone */
+    bool is_private;
+    nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm;
+    dp_rate rate;                                    /* floor(sampling_rate * 2^64) */
+    uint32_t clip_units;                             /* R */
+    uint64_t noise_variance;                         /* S^2, grid units squared */
+    uint32_t renyi_order;                            /* the order the noise was solved at */
+    uint32_t allowance_rounds;                       /* burned rounds that the solved noise leaves room for */
+    uint32_t augmentations;                          /* images made of each image; 1: the image itself */
+    bool mirror;                                     /* augmentation may mirror left and right */
+    uint32_t shift;                                  /* and shift by up to so many pixels */
+    uint32_t update_bits;                            /* width of one packed value of an update: 16, 24, 32 or 40 */
+    uint64_t seed;                                   /* public: initial weights, augmentation */
+    fl_hash hash;                                    /* SHA-256 of the canonical text */
+} nn_plan;
+
+/* study INI text -> plan. Solves noise_multiplier = auto, clip_units and update_bits. path_dir: where file:PATH specs
+ * are looked for. Errors name the line and the key. seed comes from [study] seed, default: the first 8 bytes of the
+ * SHA-256 of the study's text. */
+fl_code nn_plan_from_study(nn_plan *plan, const char *text, const char *name, const char *path_dir,
+                           fl_err *err) FL_MUST_USE;
+fl_code nn_plan_parse(nn_plan *plan, const char *json, size_t n, fl_err *err) FL_MUST_USE;
+fl_code nn_plan_write(fl_buf *json, const nn_plan *plan, fl_err *err) FL_MUST_USE;
+/* In plain words, for the person who approves it: a paragraph per topic. Includes the epsilon of the whole schedule. */
+void nn_plan_explain(fl_buf *out, const nn_plan *plan);
+double nn_plan_grid(const nn_plan *plan); /* gamma = clip_norm / clip_units */
+
+#endif
