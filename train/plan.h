@@ -27,36 +27,36 @@ typedef enum nn_schedule { NN_SCHEDULE_CONSTANT, NN_SCHEDULE_COSINE } nn_schedul
 typedef enum nn_average { NN_AVERAGE_NONE, NN_AVERAGE_EMA, NN_AVERAGE_TAIL } nn_average;
 
 typedef struct nn_plan {
-    char name[64];                                   /* [A-Za-z0-9._-] */
+    char name[64]; /* [A-Za-z0-9._-] */
     uint32_t n_classes;
     char classes[NN_PLAN_MAX_CLASSES][32];
-    uint32_t n_sites;                                /* 0: all enrolled hospitals */
+    uint32_t n_sites; /* 0: all enrolled hospitals */
     char sites[NN_PLAN_MAX_SITES][64];
-    uint32_t channels, height, width;                /* input, 1 or 3 x 8..1024 x 8..1024 */
+    uint32_t channels, height, width; /* input, 1 or 3 x 8..1024 x 8..1024 */
     char architecture[64];
-    char spec[NN_PLAN_MAX_SPEC];                     /* the layers, as text: train/model.h */
-    uint32_t n_weights;                              /* what the spec comes to; checked when parsed */
+    char spec[NN_PLAN_MAX_SPEC]; /* the layers, as text: train/model.h */
+    uint32_t n_weights;          /* what the spec comes to; checked when parsed */
     uint32_t rounds, local_steps, quorum, deadline_s;
     double local_learning_rate;
     nn_server_kind server;
     double server_learning_rate, server_momentum, server_weight_decay;
     nn_schedule schedule;
     nn_average average;
-    double average_value;                            /* EMA decay, or the tail's fraction */
+    double average_value; /* EMA decay, or the tail's fraction */
     /* privacy terms; private == false is allowed in the simulator alone */
     bool is_private;
     nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm;
-    dp_rate rate;                                    /* floor(sampling_rate * 2^64) */
-    uint32_t clip_units;                             /* R */
-    uint64_t noise_variance;                         /* S^2, grid units squared */
-    uint32_t renyi_order;                            /* the order the noise was solved at */
-    uint32_t allowance_rounds;                       /* burned rounds that the solved noise leaves room for */
-    uint32_t augmentations;                          /* images made of each image; 1: the image itself */
-    bool mirror;                                     /* augmentation may mirror left and right */
-    uint32_t shift;                                  /* and shift by up to so many pixels */
-    uint32_t update_bits;                            /* width of one packed value of an update: 16, 24, 32 or 40 */
-    uint64_t seed;                                   /* public: initial weights, augmentation */
-    fl_hash hash;                                    /* SHA-256 of the canonical text */
+    dp_rate rate;              /* floor(sampling_rate * 2^64) */
+    uint32_t clip_units;       /* R */
+    uint64_t noise_variance;   /* S^2, grid units squared */
+    uint32_t renyi_order;      /* the order the noise was solved at */
+    uint32_t allowance_rounds; /* burned rounds that the solved noise leaves room for */
+    uint32_t augmentations;    /* images made of each image in a step, each at random; 1 unless mirror or shift */
+    bool mirror;               /* an augmented image is mirrored left and right, with probability 1/2 */
+    uint32_t shift;            /* and shifted by up to so many pixels each way */
+    uint32_t update_bits;      /* width of one packed value of an update: 16, 24, 32, 40 or 48 */
+    uint64_t seed;             /* public: initial weights, augmentation */
+    fl_hash hash;              /* SHA-256 of the canonical text */
 } nn_plan;
 
 /* study INI text -> plan. Solves noise_multiplier = auto, clip_units and update_bits. path_dir: where file:PATH specs
@@ -68,6 +68,9 @@ fl_code nn_plan_parse(nn_plan *plan, const char *json, size_t n, fl_err *err) FL
 fl_code nn_plan_write(fl_buf *json, const nn_plan *plan, fl_err *err) FL_MUST_USE;
 /* In plain words, for the person who approves it: a paragraph per topic. Includes the epsilon of the whole schedule. */
 void nn_plan_explain(fl_buf *out, const nn_plan *plan);
+/* The same plan without noise, for the baselines of the simulator: is_private false, noise_variance 0, another hash.
+ * A node refuses such a plan. */
+fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err) FL_MUST_USE;
 double nn_plan_grid(const nn_plan *plan); /* gamma = clip_norm / clip_units */
 
 #endif

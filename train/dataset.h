@@ -1,0 +1,48 @@
+/*
+ * nn_dataset - the images of one split in memory: resized, normalised, grouped by patient.
+ *
+ * Patient p owns images patient_first[p] .. patient_first[p+1]-1. A patient's key is its pseudonym (32 bytes), the only
+ * name training ever sees; augmentation is keyed by it. The order of patients carries no meaning.
+ */
+#ifndef TRAIN_DATASET_H
+#define TRAIN_DATASET_H
+
+#include "base/err.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct nn_dataset {
+    uint32_t channels, height, width;
+    uint32_t n_images, n_patients;
+    float *images;              /* (n_images, C, H, W) */
+    uint32_t *labels;           /* (n_images) */
+    uint32_t *patient_first;    /* (n_patients + 1) */
+    uint8_t (*patient_key)[32]; /* (n_patients) */
+    uint32_t capacity_images, capacity_patients;
+} nn_dataset;
+
+fl_code nn_dataset_init(nn_dataset *d, uint32_t channels, uint32_t height, uint32_t width, fl_err *err) FL_MUST_USE;
+void nn_dataset_fini(nn_dataset *d);
+static inline size_t nn_dataset_image_size(const nn_dataset *d)
+{
+    return (size_t)d->channels * d->height * d->width;
+}
+
+/* A patient with n >= 1 images (n, C, H, W) and labels; copied. FL_EENV when there is no memory (d is unchanged). */
+fl_code nn_dataset_append_patient(nn_dataset *d, const uint8_t key[32], const float *images, const uint32_t *labels,
+                                  uint32_t n, fl_err *err) FL_MUST_USE;
+/* Every patient of src, in its order: for the pooled test split. Shapes must agree. */
+fl_code nn_dataset_append_all(nn_dataset *d, const nn_dataset *src, fl_err *err) FL_MUST_USE;
+
+/*
+ * From stored pixels to the network's input: the one way, used wherever images are trained on or judged.
+ *
+ * pixels (height_in, width_in) grey values of any scale; resized to (H, W) by the mean over the area of each target
+ * pixel (bilinear where the target is larger), then standardised by this image alone,
+ * (x - mean) / max(sd, 1e-3 * range of the pixels), clamped to [-4, 4]. A constant or non-finite image gives zeros.
+ * A model with three channels gets three copies. A pure function of one image and public constants.
+ */
+void nn_prepare_image(float *out /* (C, H, W) */, uint32_t channels, uint32_t height, uint32_t width,
+                      const float *pixels, uint32_t height_in, uint32_t width_in);
+
+#endif

@@ -1,0 +1,14 @@
+/* nn_predict - class probabilities of every image of a data set; images are spread over the pool's threads, each is
+ * computed alone, so the result does not depend on their number. */
+#ifndef TRAIN_PREDICT_H
+#define TRAIN_PREDICT_H
+
+#include "base/pool.h"
+#include "train/dataset.h"
+#include "train/model.h"
+
+/* probabilities (n_images, n_classes). The data set's shape must be the model's (FL_EREFUSED). */
+fl_code nn_predict(float *probabilities, const nn_model *m, const float *weights, const nn_dataset *d, fl_pool *pool,
+                   fl_err *err) FL_MUST_USE;
+
+#endif

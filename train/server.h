@@ -1,0 +1,58 @@
+/*
+ * nn_server - the coordinator's side: FedAvg as an integer sum, then the server's optimiser in fixed-order doubles.
+ *
+ *     gradient = gamma * sum_u / (q * sum_declared)               over the sites that contributed
+ *     m        = momentum * m + gradient                          (SGD: m = gradient)
+ *     w       <- w - lr_t * eta * m - lr_t * eta * weight_decay * w
+ *
+ * eta is the plan's local learning rate, so a server learning rate of 1 with SGD is plain FedAvg. lr_t = lr, or with
+ * the cosine schedule lr * (1 + cos(pi t / rounds)) / 2 in round t = 0, 1, ...
+ * The released model is w, or its mean over the last `tail` of the rounds, or its exponential mean, which starts at
+ * the model after the first round.
+ *
+ * Same contributions, same bits, in any order of arrival: the sum is exact and everything after it is sequential.
+ */
+#ifndef TRAIN_SERVER_H
+#define TRAIN_SERVER_H
+
+#include "base/buf.h"
+#include "train/plan.h"
+
+typedef struct nn_server {
+    size_t n_weights;
+    uint32_t rounds_done;
+    uint32_t n_averaged;
+    float *w; /* what the next round starts from */
+    double *momentum;
+    double *average; /* running mean; meaningful when n_averaged > 0 */
+    fl_hash plan_hash;
+} nn_server;
+
+/* The first model: nn_model_init_weights with the plan's seed. */
+fl_code nn_server_init(nn_server *s, const nn_plan *plan, fl_err *err) FL_MUST_USE;
+void nn_server_fini(nn_server *s);
+
+/* Adds an unpacked update to the sum; n_weights values. Overflow is impossible for 2^15 updates of at most 48 bits. */
+void nn_server_sum(int64_t *sum_u, const int64_t *u, size_t n);
+
+/* round must be rounds_done (FL_EREFUSED otherwise); sum_declared >= 1. A result that is not finite is FL_EREFUSED and
+ * leaves the state as it was. */
+fl_code nn_server_apply(nn_server *s, const nn_plan *plan, const int64_t *sum_u, uint64_t sum_declared, uint32_t round,
+                        fl_err *err) FL_MUST_USE;
+
+const float *nn_server_model(const nn_server *s);            /* to send: n_weights floats */
+void nn_server_released_model(const nn_server *s, float *w); /* to judge and export */
+
+/*
+ * As bytes, for an object:
+ *   0   8  "CORDNSV1"
+ *   8  32  plan hash
+ *  40   4  n_weights       44  4  rounds_done      48  4  n_averaged      52  4  zero
+ *  56  4n  w (f32)         then 8n momentum (f64), 8n average (f64); all little-endian
+ * Reading refuses another plan, another length, non-finite values, rounds beyond the plan: FL_EFORMAT.
+ */
+fl_code nn_server_write(fl_buf *out, const nn_server *s, fl_err *err) FL_MUST_USE;
+fl_code nn_server_read(nn_server *s, const nn_plan *plan, const uint8_t *bytes, size_t n, fl_err *err) FL_MUST_USE;
+size_t nn_server_size(size_t n_weights);
+
+#endif
