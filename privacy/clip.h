@@ -1,0 +1,37 @@
+/*
+ * dp_clip_to_grid - one patient's gradient becomes an integer vector of L2 norm at most R.
+ *
+ *     gamma = C / R          z = trunc(g * min(1, C / |g|) / gamma)          toward zero        (design section 4)
+ *
+ * z  (d)  out, grid units          g  (d)  the patient's mean gradient          C  clip_norm > 0, in the units of g
+ * R  clip_units, 1 .. 2^30; wants R >= 64 sqrt(d), else truncation eats the signal
+ *
+ * |g| is a sum of squares in double, in the order of the index: z is a function of g, C and R alone.
+ * Guarantee: |z|^2 <= R^2, checked in 128-bit integers. Should rounding break it, the scale is reduced and the vector
+ * made again, three times at most, then z = 0. A value that is NaN or infinite makes z = 0: silently, because what
+ * happens to one patient's gradient may be seen nowhere. Any thread.
+ */
+#ifndef PRIVACY_CLIP_H
+#define PRIVACY_CLIP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DP_CLIP_UNITS_MAX (1u << 30)
+
+void dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uint32_t clip_units);
+
+/*
+ * For trainers that never hold a whole gradient: the factor s of min(1, C/|g|)/gamma for a squared norm that was summed
+ * elsewhere (0 when it is not finite), and the truncation of one piece. The pieces together must be checked with
+ * dp_grid_sqnorm by the caller: |z|^2 <= R^2, else the next attempt (1, 2), else zero.
+ */
+#define DP_CLIP_ATTEMPTS 4
+double dp_clip_scale(double sqnorm, double clip_norm, uint32_t clip_units, int attempt /* 0..3 */);
+void dp_clip_piece(int32_t *z, const float *g, size_t n, double scale); /* scale 0 gives zeros */
+unsigned __int128 dp_grid_sqnorm(const int32_t *z, size_t n);
+
+/* sum += z, exactly: order and threads do not matter. 2^32 patients fit. */
+void dp_sum_add(int64_t *sum, const int32_t *z, size_t d);
+
+#endif
