@@ -68,12 +68,14 @@ typedef struct wire_poll {
 typedef struct wire_announce {
     uint32_t round;
     fl_hash plan_hash, model_hash, announce_hash; /* announce_hash = SHA-256 of the announce's own wire bytes with this
-                                                     field empty; filled when composed and checked when decoded */
+                                                     field, deadline_s and slot_s empty (wire_announce_hash); filled
+                                                     when composed and checked when decoded */
     uint64_t model_bytes;
     uint32_t deadline_s;         /* seconds left */
     uint32_t slot_s;             /* seconds after the announce before an update is sent: the round's slot */
     uint32_t n_sites;
-    const wire_site *sites;      /* decoded: points into the decoder's memory; composed: the caller's */
+    const wire_site *sites;      /* 1 to WIRE_SITES_MAX, names strictly ascending (bytewise). Decoded: points into the
+                                    decoder's memory; composed: the caller's */
 } wire_announce;
 
 /* One request or reply. Texts are 0-terminated; bytes point into the decoder's buffer and die with it. */
