@@ -16,6 +16,7 @@ typedef struct fl_buf {
     uint8_t *bytes;
     size_t size, capacity, max;
     bool failed;
+    bool no_memory; /* why it failed: no memory (else: the maximum) */
 } fl_buf;
 
 void fl_buf_init(fl_buf *b, size_t max_bytes);

@@ -27,7 +27,16 @@ typedef struct fl_err {
 #define FL_MUST_USE __attribute__((warn_unused_result))
 #define FL_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* Fills err (NULL is fine) and returns code. An argument may point into err->text. */
+/* For functions that have nothing to clean up. */
+#define FL_TRY(call)                                                                                                   \
+    do {                                                                                                               \
+        fl_code fl_try_code_ = (call);                                                                                 \
+        if (fl_try_code_)                                                                                              \
+            return fl_try_code_;                                                                                       \
+    } while (0)
+
+/* Fills err (NULL is fine) and returns code. An argument may point into err->text.
+ * The message is one line: control characters become '?'. */
 fl_code fl_fail(fl_err *err, fl_code code, const char *format, ...) FL_PRINTF(3, 4);
 
 /* Puts "prefix: " before the message that is in err; returns err->code. */

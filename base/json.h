@@ -1,12 +1,16 @@
 /*
- * JSON (jansson). Reading refuses duplicate keys, trailing bytes, more than 32 levels and more than max bytes.
+ * JSON (jansson). Reading refuses duplicate keys, trailing bytes, more than 32 levels and more than
+ * FL_JSON_MAX bytes. The top is an object or an array.
  * Canonical text: keys sorted bytewise, no spaces, ASCII only (others as \uXXXX), only objects, arrays, strings,
  * integers and booleans: what the ledger and the plan are written in. A real number there is a decimal string.
+ * It is the text of Python's json.dumps(x, sort_keys=True, separators=(",", ":")).
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
 #include "base/buf.h"
+
+#define FL_JSON_MAX ((size_t)64 << 20)
 
 typedef struct json_t fl_json; /* jansson's own type; its header stays in json.c */
 

@@ -4,6 +4,8 @@
  * An object is written tmp, fsync, rename, fsync of the folder, and is checked against its name when it is opened
  * whole. Rows elsewhere hold hashes. A partial object (a transfer under way) is a file partial/<hash> that grows at
  * its end; it becomes an object only when its hash is right. One thread at a time for a hash.
+ * The source is crypto/object.c, because it needs SHA-256: whoever calls these functions links cordon_crypto.
+ * An object that no longer matches its name is FL_EENV.
  */
 #ifndef BASE_OBJECT_H
 #define BASE_OBJECT_H
@@ -25,6 +27,7 @@ fl_code fl_objects_get(fl_objects *o, fl_buf *out, const fl_hash *hash, fl_err *
 bool fl_objects_have(fl_objects *o, const fl_hash *hash, uint64_t *size_bytes /* may be NULL */);
 fl_code fl_objects_read_at(fl_objects *o, void *bytes, size_t n, const fl_hash *hash, uint64_t offset, size_t *n_read,
                            fl_err *err) FL_MUST_USE;
+/* Removes the object and its partial; nothing there is fine. */
 fl_code fl_objects_remove(fl_objects *o, const fl_hash *hash, fl_err *err) FL_MUST_USE;
 
 /* Transfers. The length that is already here: of the object if it is whole, else of its partial file, else 0. */
