@@ -1,0 +1,263 @@
+#include "ledger/ledger.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char led_schema[] = "CREATE TABLE IF NOT EXISTS entry(seq INTEGER PRIMARY KEY, line TEXT NOT NULL);"
+                          "CREATE TABLE IF NOT EXISTS checkpoint(size INTEGER PRIMARY KEY, note TEXT NOT NULL);"
+                          "CREATE TABLE IF NOT EXISTS cosignature(size INTEGER PRIMARY KEY, note TEXT NOT NULL);";
+
+struct led_ledger {
+    fl_db *db;
+    const fl_sign_key *key;
+    char party[DP_NAME_SIZE], origin[DP_ORIGIN_MAX], vkey[DP_VKEY_MAX];
+    char last_t[24];
+    dp_replay *replay;
+    fl_buf note, line;
+};
+
+static void remember_time(led_ledger *l, const char *line)
+{
+    const char *t = strstr(line, "\"t\":\"");
+    if (t && strlen(t) > 5 + 17)
+        memcpy(l->last_t, t + 5, 17);
+}
+
+static void note_finding(void *context, uint64_t seq, const char *what, const char *why)
+{
+    fl_err *err = context;
+    (void)why;
+    if (err->code == FL_OK)
+        (void)fl_fail(err, FL_EREFUSED, "ledger: entry %llu: %s", (unsigned long long)seq, what);
+}
+
+static fl_code check_head(led_ledger *l, fl_err *err)
+{
+    const dp_ledger_state *st = led_state(l);
+    fl_query q;
+    fl_code rc = fl_query_open(&q, l->db, "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1", err);
+    if (rc)
+        return rc;
+    uint64_t size = 0;
+    if (fl_query_row(&q)) {
+        size = (uint64_t)fl_column_int(&q, 0);
+        fl_buf_add_text(&l->note, fl_column_text(&q, 1));
+    }
+    if ((rc = fl_query_close(&q, err)))
+        return rc;
+    if (size != st->tree.size)
+        return fl_fail(err, FL_EREFUSED, "ledger: %llu lines but the newest checkpoint is over %llu: restore a backup",
+                       (unsigned long long)st->tree.size, (unsigned long long)size);
+    if (size == 0)
+        return FL_OK;
+    uint64_t noted;
+    fl_hash root, own = dp_tree_root(&st->tree);
+    rc = dp_checkpoint_verify(fl_buf_text(&l->note), l->note.size, l->vkey, NULL, &noted, &root, err);
+    if (rc)
+        return fl_fail_in(err, "ledger");
+    if (noted != size || !fl_hash_equal(&root, &own))
+        return fl_fail(err, FL_EREFUSED, "ledger: the lines are not those of the newest checkpoint: restore a backup");
+    return FL_OK;
+}
+
+fl_code led_reload(led_ledger *l, fl_err *err)
+{
+    fl_err finding = {0};
+    dp_replay_destroy(l->replay);
+    l->replay = NULL;
+    l->last_t[0] = 0;
+    fl_buf_clear(&l->note);
+    fl_code rc = dp_replay_create(&l->replay, DP_REPLAY_TRUSTED, note_finding, &finding, err);
+    if (rc)
+        return rc;
+    fl_query q;
+    if ((rc = fl_query_open(&q, l->db, "SELECT line FROM entry ORDER BY seq", err)))
+        return rc;
+    while (rc == FL_OK && fl_query_row(&q)) {
+        const char *line = fl_column_text(&q, 0);
+        rc = dp_replay_line(l->replay, line, strlen(line), err);
+        remember_time(l, line);
+    }
+    fl_code closed = fl_query_close(&q, rc ? NULL : err);
+    if (rc || (rc = closed))
+        return rc;
+    if (finding.code) {
+        if (err)
+            *err = finding;
+        return FL_EREFUSED;
+    }
+    return check_head(l, err);
+}
+
+fl_code led_open(led_ledger **out, fl_db *db, const char *party, const fl_sign_key *key, fl_err *err)
+{
+    led_ledger *l = calloc(1, sizeof *l);
+    if (!l)
+        return fl_fail(err, FL_EENV, "ledger: out of memory");
+    l->db = db;
+    l->key = key;
+    strncpy(l->party, party, sizeof l->party - 1);
+    dp_origin(l->origin, party);
+    dp_vkey_text(l->vkey, l->origin, key->public_key);
+    fl_buf_init(&l->note, DP_NOTE_MAX);
+    fl_buf_init(&l->line, DP_LINE_MAX);
+    fl_code rc = led_reload(l, err);
+    if (rc) {
+        led_close(l);
+        return rc;
+    }
+    *out = l;
+    return FL_OK;
+}
+
+void led_close(led_ledger *l)
+{
+    if (!l)
+        return;
+    dp_replay_destroy(l->replay);
+    fl_buf_fini(&l->note);
+    fl_buf_fini(&l->line);
+    free(l);
+}
+
+static void complete(led_ledger *l, dp_entry *e)
+{
+    memset(e->node, 0, sizeof e->node);
+    strcpy(e->node, l->party);
+    if (!e->t[0]) {
+        fl_clock_text(e->t, fl_clock_wall_s());
+        if (strcmp(e->t, l->last_t) < 0) /* the clock went back: times in a ledger do not */
+            strcpy(e->t, l->last_t);
+    }
+}
+
+fl_code led_would(led_ledger *l, dp_entry *e, fl_err *err)
+{
+    complete(l, e);
+    return dp_replay_would(l->replay, e, err);
+}
+
+static fl_code insert(led_ledger *l, const char *sql, uint64_t number, const char *text, fl_err *err)
+{
+    fl_query q;
+    fl_code rc = fl_query_open(&q, l->db, sql, err);
+    if (rc)
+        return rc;
+    fl_bind_int(&q, 1, (int64_t)number);
+    fl_bind_text(&q, 2, text);
+    return fl_query_run(&q, err);
+}
+
+fl_code led_append(led_ledger *l, dp_entry *e, fl_err *err)
+{
+    const dp_ledger_state *st = led_state(l);
+    fl_code rc = led_would(l, e, err);
+    if (rc)
+        return rc;
+    const uint64_t seq = st->n_entries + 1;
+    fl_buf_clear(&l->line);
+    if ((rc = dp_entry_compose(&l->line, e, seq, &st->head, err)) ||
+        (rc = fl_buf_check(&l->line, "ledger line", err)) ||
+        (rc = insert(l, "INSERT INTO entry(seq, line) VALUES(?, ?)", seq, fl_buf_text(&l->line), err)) ||
+        (rc = dp_replay_line(l->replay, fl_buf_text(&l->line), l->line.size, err)))
+        return rc;
+    strcpy(l->last_t, e->t);
+    fl_hash root = dp_tree_root(&st->tree);
+    fl_buf_clear(&l->note);
+    dp_checkpoint_note(&l->note, l->origin, seq, &root, l->key);
+    if ((rc = fl_buf_check(&l->note, "ledger checkpoint", err)))
+        return rc;
+    return insert(l, "INSERT INTO checkpoint(size, note) VALUES(?, ?)", seq, fl_buf_text(&l->note), err);
+}
+
+const dp_ledger_state *led_state(const led_ledger *l)
+{
+    return dp_replay_state(l->replay);
+}
+
+const dp_replay *led_replay(const led_ledger *l)
+{
+    return l->replay;
+}
+
+const char *led_note(const led_ledger *l)
+{
+    return fl_buf_text(&l->note);
+}
+
+const char *led_vkey(const led_ledger *l)
+{
+    return l->vkey;
+}
+
+fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err)
+{
+    return insert(l, "INSERT OR REPLACE INTO cosignature(size, note) VALUES(?, ?)", size, note, err);
+}
+
+static fl_code append_export(led_ledger *l, fl_err *err)
+{
+    dp_entry *e = calloc(1, sizeof *e);
+    if (!e)
+        return fl_fail(err, FL_EENV, "ledger: out of memory");
+    e->kind = DP_EXPORT;
+    fl_code rc = fl_db_begin(l->db, err);
+    if (rc == FL_OK) {
+        rc = led_append(l, e, err);
+        if (rc == FL_OK)
+            rc = fl_db_commit(l->db, err);
+        else
+            fl_db_rollback(l->db);
+        if (rc != FL_OK) {
+            fl_err again;
+            if (led_reload(l, &again) && err)
+                *err = again;
+        }
+    }
+    free(e);
+    return rc;
+}
+
+static fl_code gather(led_ledger *l, fl_buf *text, fl_err *err)
+{
+    fl_query q;
+    fl_code rc = fl_query_open(&q, l->db, "SELECT line FROM entry ORDER BY seq", err);
+    if (rc)
+        return rc;
+    while (fl_query_row(&q)) {
+        fl_buf_add_text(text, fl_column_text(&q, 0));
+        fl_buf_add_text(text, "\n");
+    }
+    if ((rc = fl_query_close(&q, err)) || (rc = dp_export_line(text, led_note(l), l->vkey, err)))
+        return rc;
+    fl_buf_add_text(text, "\n");
+    return fl_buf_check(text, "ledger export", err);
+}
+
+fl_code led_export(led_ledger *l, const char *path, fl_err *err)
+{
+    fl_buf text, pub;
+    fl_buf_init(&text, (size_t)1 << 31);
+    fl_buf_init(&pub, 4096);
+    char pub_path[FL_PATH_MAX];
+    size_t n = strlen(path);
+    if (n > 6 && strcmp(path + n - 6, ".jsonl") == 0)
+        n -= 6;
+    fl_code rc = FL_OK;
+    if (n + 5 > sizeof pub_path)
+        rc = fl_fail(err, FL_EFORMAT, "%.64s...: path too long", path);
+    else {
+        memcpy(pub_path, path, n);
+        strcpy(pub_path + n, ".pub");
+        dp_export_public(&pub, l->vkey);
+        if ((rc = append_export(l, err)) == FL_OK && (rc = gather(l, &text, err)) == FL_OK &&
+            (rc = fl_file_write(path, text.bytes, text.size, 0644, err)) == FL_OK)
+            rc = fl_file_write(pub_path, pub.bytes, pub.size, 0644, err);
+    }
+    fl_buf_fini(&text);
+    fl_buf_fini(&pub);
+    return rc;
+}

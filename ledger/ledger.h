@@ -1,0 +1,46 @@
+/*
+ * led_ledger - a party's own ledger on sqlite: append in the caller's transaction, checkpoint after each line, export.
+ *
+ *     entry(seq, line)   checkpoint(size, note)   cosignature(size, note)        in the caller's database
+ *
+ * Nodes and coordinators both keep one. At open every line is replayed and the newest checkpoint must be of exactly
+ * these lines and of this key: a ledger that does not verify is not written to. Before each append the auditor's own
+ * rules are asked (dp_replay_would), so a line that an audit would complain about is never written.
+ *
+ * After a transaction that held an append was rolled back, call led_reload. One thread.
+ */
+#ifndef LEDGER_LEDGER_H
+#define LEDGER_LEDGER_H
+
+#include "base/db.h"
+#include "privacy/replay.h"
+
+typedef struct led_ledger led_ledger;
+
+extern const char led_schema[]; /* part of the owner's schema */
+
+/* party: the name in every line. key signs the checkpoints; borrowed. */
+fl_code led_open(led_ledger **out, fl_db *db, const char *party, const fl_sign_key *key, fl_err *err) FL_MUST_USE;
+void led_close(led_ledger *l);
+fl_code led_reload(led_ledger *l, fl_err *err) FL_MUST_USE;
+
+/* Appends e as the next line (seq, prev, node and, where it is empty, the time are filled in) and its checkpoint.
+ * FL_EREFUSED: the rules forbid it; nothing was written. */
+fl_code led_append(led_ledger *l, dp_entry *e, fl_err *err) FL_MUST_USE;
+/* Would it be legal now? */
+fl_code led_would(led_ledger *l, dp_entry *e, fl_err *err) FL_MUST_USE;
+
+const dp_ledger_state *led_state(const led_ledger *l);
+const dp_replay *led_replay(const led_ledger *l);
+/* The newest signed checkpoint; "" before the first line. Valid until the next append. */
+const char *led_note(const led_ledger *l);
+const char *led_vkey(const led_ledger *l);
+
+/* A note of ours with another party's signature on it: kept as evidence. */
+fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err) FL_MUST_USE;
+
+/* Writes path (the lines and the last line over their whole size) and path's .pub beside it: FILE.jsonl gives FILE.pub,
+ * any other FILE gives FILE.pub. An EXPORT entry is appended first, in a transaction of its own. */
+fl_code led_export(led_ledger *l, const char *path, fl_err *err) FL_MUST_USE;
+
+#endif
