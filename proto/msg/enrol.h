@@ -12,7 +12,7 @@
  *
  *     offset  size  field
  *          0     4  "CDE1" request, "CDR1" reply
- *          4    64  Ed25519 signature over "cordon enrol v1\n" or "cordon enrolled v1\n" followed by bytes 68 to the end,
+ *          4    64  Ed25519 signature over "cordon enrol v1\n" or "cordon enrolled v1\n" and the SHA-256 of bytes 68 on,
  *                   by the key inside: proof of possession
  *         68     n  a protobuf Enrol or Enrolled, canonical
  *

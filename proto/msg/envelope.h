@@ -3,7 +3,7 @@
  *
  *     offset  size  field
  *          0     4  "CDN1"
- *          4    64  Ed25519 signature over "cordon envelope v1\n" followed by bytes 68 to the end
+ *          4    64  Ed25519 signature over "cordon envelope v1\n" followed by the SHA-256 (32 bytes) of bytes 68 to the end
  *         68     n  a protobuf Message (cordon.proto), in its canonical form
  *
  * Canonical means: exactly the bytes that packing the decoded message gives again. So there is one byte string for one
