@@ -1,0 +1,142 @@
+#include "train/gemm.h"
+#include "base/log.h"
+#include <assert.h>
+#include <cblas.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool is_portable; /* written once, before anybody multiplies */
+static bool is_slow;
+
+/* Row by row, each sum in the order of k; blocked over columns so that gcc vectorises without changing an order. */
+static void portable_gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda,
+                          const float *b, int ldb, float beta, float *c, int ldc)
+{
+    for (int i = 0; i < m; i++) {
+        float *row = c + (size_t)i * ldc;
+        for (int j = 0; j < n; j++)
+            row[j] = beta == 0 ? 0 : beta * row[j];
+        if (transpose_b) {
+            for (int j = 0; j < n; j++) {
+                const float *b_row = b + (size_t)j * ldb;
+                float sum = 0;
+                for (int p = 0; p < k; p++)
+                    sum += (transpose_a ? a[(size_t)p * lda + i] : a[(size_t)i * lda + p]) * b_row[p];
+                row[j] += sum;
+            }
+            continue;
+        }
+        for (int p = 0; p < k; p++) {
+            float factor = transpose_a ? a[(size_t)p * lda + i] : a[(size_t)i * lda + p];
+            const float *b_row = b + (size_t)p * ldb;
+            for (int j = 0; j < n; j++)
+                row[j] += factor * b_row[j];
+        }
+    }
+}
+
+static void blas_gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda, const float *b,
+                      int ldb, float beta, float *c, int ldc)
+{
+    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, m, n,
+                k, 1, a, lda, b, ldb, beta, c, ldc);
+}
+
+void nn_gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda, const float *b, int ldb,
+             float beta, float *c, int ldc)
+{
+    assert(m >= 1 && n >= 1 && k >= 1);
+    if (is_portable)
+        portable_gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
+    else
+        blas_gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc);
+}
+
+#define TEST_MAX  4096 /* floats of one operand */
+#define TEST_SKEW 17   /* alignments tried: every float of a cache line, and one more */
+
+/* One product of this shape at several addresses with several neighbours; the bits must not move. */
+static bool shape_is_stable(float *room, bool transpose_a, bool transpose_b, int m, int n, int k)
+{
+    int lda = transpose_a ? m : k, ldb = transpose_b ? k : n;
+    size_t size_a = (size_t)m * k, size_b = (size_t)k * n, size_c = (size_t)m * n;
+    assert(size_a <= TEST_MAX && size_b <= TEST_MAX && size_c <= TEST_MAX);
+    float *values_a = room, *values_b = room + TEST_MAX, *first = room + 2 * TEST_MAX;
+    float *at_a = room + 3 * TEST_MAX, *at_b = at_a + TEST_MAX + 64, *at_c = at_b + TEST_MAX + 64;
+    uint32_t state = 12345;
+    for (size_t i = 0; i < 2 * TEST_MAX; i++) {
+        state = state * 1664525u + 1013904223u;
+        room[i] = ((float)(state >> 8) / 8388608.0f - 1) * (i % 7 == 0 ? 1000 : 1);
+    }
+    for (int skew = 0; skew < TEST_SKEW; skew++) {
+        float around = skew % 2 == 0 ? 0 : __builtin_nanf("");
+        for (size_t i = 0; i < 3 * (TEST_MAX + 64); i++)
+            at_a[i] = around;
+        float *a = at_a + skew, *b = at_b + (skew * 5) % TEST_SKEW, *c = at_c + (skew * 3) % TEST_SKEW;
+        memcpy(a, values_a, size_a * sizeof *a);
+        memcpy(b, values_b, size_b * sizeof *b);
+        blas_gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, 0, c, n);
+        if (skew == 0)
+            memcpy(first, c, size_c * sizeof *c);
+        else if (memcmp(first, c, size_c * sizeof *c) != 0)
+            return false;
+    }
+    return true;
+}
+
+bool nn_gemm_self_test(void)
+{
+    static const int shapes[][3] = {{1, 1, 1},    {3, 5, 7},    {16, 64, 9},  {8, 121, 25}, {32, 33, 64},
+                                    {17, 49, 31}, {64, 16, 63}, {9, 100, 40}, {4, 900, 3},  {2, 3, 1000}};
+    float *room = calloc(3 * TEST_MAX + 3 * (TEST_MAX + 64), sizeof *room);
+    bool ok = room != NULL;
+    for (size_t i = 0; ok && i < sizeof shapes / sizeof shapes[0]; i++) {
+        for (int t = 0; ok && t < 4; t++)
+            ok = shape_is_stable(room, t & 1, t & 2, shapes[i][0], shapes[i][1], shapes[i][2]);
+    }
+    free(room);
+    return ok;
+}
+
+static void start(void)
+{
+    openblas_set_num_threads(1);
+    const char *preset = getenv("OPENBLAS_CORETYPE");
+    is_slow = preset && __builtin_cpu_supports("avx512f") && strcmp(preset, "SkylakeX") != 0 &&
+              strcmp(preset, "Cooperlake") != 0 && strcmp(preset, "SapphireRapids") != 0;
+#if defined(__SANITIZE_THREAD__)
+    is_portable = true; /* BLAS is not instrumented: its locks are unknown to the checker */
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    is_portable = true;
+#endif
+#endif
+    if (!is_portable && !nn_gemm_self_test()) {
+        is_portable = true;
+        fl_log(FL_WARN, "train", "gemm self-test failed kernel=%s: using the portable loop, which is slower",
+               openblas_get_corename());
+    }
+    if (is_slow)
+        fl_log(FL_WARN, "train", "OPENBLAS_CORETYPE=%s asks for a slower kernel than this CPU allows: unset it",
+               preset);
+    fl_log(FL_DEBUG, "train", "gemm kernel=%s", is_portable ? "portable" : openblas_get_corename());
+}
+
+void nn_gemm_start(void)
+{
+    pthread_once(&once, start);
+}
+
+const char *nn_gemm_core(void)
+{
+    nn_gemm_start();
+    return is_portable ? "portable" : openblas_get_corename();
+}
+
+bool nn_gemm_is_slow(void)
+{
+    nn_gemm_start();
+    return is_slow;
+}

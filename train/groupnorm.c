@@ -1,0 +1,97 @@
+/*
+ * groupnorm G     as torch.nn.GroupNorm(G, C) (Wu and He 2018), epsilon 1e-5
+ *
+ * The channels are cut into G groups; within one image and group of m values
+ *     n = (x - mean) / sqrt(var + 1e-5)          y = scale[c] n + shift[c]
+ *     dn = dy scale[c]     dx = (dn - mean(dn) - n mean(dn n)) / sqrt(var + 1e-5)
+ * Mean and variance in double. It never looks at another image: batch normalisation would mix patients.
+ */
+#include "train/layer.h"
+#include <math.h>
+
+#define EPSILON 1e-5
+
+static fl_code groupnorm_read(nn_layer *l, const nn_spec_line *line, fl_err *err)
+{
+    fl_code rc = nn_spec_number(&l->channels, line->n_words > 0 ? line->words[0] : NULL, "number of groups", 1, 65536,
+                                err);
+    if (rc == FL_OK && line->n_words > 1)
+        rc = fl_fail(err, FL_EFORMAT, "unknown word %.20s", line->words[1]);
+    return rc;
+}
+
+static fl_code groupnorm_infer(nn_layer *l, fl_err *err)
+{
+    if (l->in.C % l->channels != 0)
+        return fl_fail(err, FL_EFORMAT, "%u groups do not divide %u channels", l->channels, l->in.C);
+    l->out = l->in;
+    l->n_bias = l->in.C;
+    l->n_weights = 2 * (size_t)l->in.C;
+    l->n_kept = 2 * (uint64_t)l->channels; /* mean and 1/sd of each group */
+    return FL_OK;
+}
+
+static void groupnorm_init(const nn_layer *l, float *w, fl_rng *rng)
+{
+    (void)rng;
+    for (uint32_t c = 0; c < l->in.C; c++) {
+        w[c] = 1;
+        w[l->in.C + c] = 0;
+    }
+}
+
+static void groupnorm_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
+{
+    (void)scratch;
+    size_t area = (size_t)l->in.H * l->in.W, in_group = l->in.C / l->channels, m = in_group * area;
+    for (uint32_t g = 0; g < l->channels; g++) {
+        const float *from = x + g * m;
+        double sum = 0, squares = 0;
+        for (size_t i = 0; i < m; i++)
+            sum += from[i];
+        double mean = sum / (double)m;
+        for (size_t i = 0; i < m; i++)
+            squares += (from[i] - mean) * (from[i] - mean);
+        float inverse = (float)(1 / sqrt(squares / (double)m + EPSILON));
+        kept[2 * g] = (float)mean;
+        kept[2 * g + 1] = inverse;
+        for (size_t k = 0; k < in_group; k++) {
+            size_t c = g * in_group + k;
+            for (size_t i = 0; i < area; i++)
+                y[c * area + i] = (x[c * area + i] - kept[2 * g]) * inverse * w[c] + w[l->in.C + c];
+        }
+    }
+}
+
+static void groupnorm_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch,
+                               const float *x, const float *y, const float *dy, const float *w)
+{
+    (void)scratch, (void)y;
+    size_t area = (size_t)l->in.H * l->in.W, in_group = l->in.C / l->channels;
+    for (uint32_t g = 0; g < l->channels; g++) {
+        float mean = kept[2 * g], inverse = kept[2 * g + 1];
+        double sum = 0, product = 0; /* of dn, of dn n, over the group */
+        for (size_t k = 0; k < in_group; k++) {
+            size_t c = g * in_group + k;
+            double sum_dy = 0, sum_dy_n = 0;
+            for (size_t i = c * area; i < (c + 1) * area; i++) {
+                sum_dy += dy[i];
+                sum_dy_n += (double)dy[i] * ((x[i] - mean) * inverse);
+            }
+            dw[c] = (float)sum_dy_n;
+            dw[l->in.C + c] = (float)sum_dy;
+            sum += sum_dy * w[c];
+            product += sum_dy_n * w[c];
+        }
+        float mean_dn = (float)(sum / (double)(in_group * area)),
+              mean_dn_n = (float)(product / (double)(in_group * area));
+        for (size_t k = 0; dx && k < in_group; k++) {
+            size_t c = g * in_group + k;
+            for (size_t i = c * area; i < (c + 1) * area; i++)
+                dx[i] = (dy[i] * w[c] - mean_dn - (x[i] - mean) * inverse * mean_dn_n) * inverse;
+        }
+    }
+}
+
+const nn_layer_kind nn_groupnorm = {"groupnorm",    groupnorm_read,    groupnorm_infer,
+                                    groupnorm_init, groupnorm_forward, groupnorm_backward};

@@ -1,0 +1,68 @@
+/*
+ * nn_layer - one line of a model's spec, and the table of kinds it points into. Private to train.
+ *
+ * To add a kind: a file with read, infer, forward and backward, a row in layer_kinds.c, its paragraph in docs/layers.md,
+ * PyTorch's values and a gradient check.
+ *
+ * All functions work on one image: x has the shape in, y the shape out. w and dw are the layer's own part of the
+ * vectors (n_weights). kept is memory that forward fills for backward (n_kept floats); scratch holds nothing between
+ * calls (n_scratch floats). backward overwrites dw and, unless it is NULL, dx; no two arguments overlap.
+ */
+#ifndef TRAIN_LAYER_H
+#define TRAIN_LAYER_H
+
+#include "base/rng.h"
+#include "train/model.h"
+
+#define NN_MAX_WORDS 12
+
+typedef struct nn_layer nn_layer;
+
+typedef struct nn_spec_line {
+    char *words[NN_MAX_WORDS];
+    uint32_t n_words;
+    uint32_t n_classes; /* what the word "classes" stands for */
+} nn_spec_line;
+
+typedef struct nn_layer_kind {
+    const char *name;
+    /* words after the name -> the layer's parameters. Messages say what is wrong; the caller adds line and name. */
+    fl_code (*read)(nn_layer *l, const nn_spec_line *line, fl_err *err);
+    /* in -> out, n_weights, n_kept, n_scratch; refuses shapes that do not fit */
+    fl_code (*infer)(nn_layer *l, fl_err *err);
+    void (*init)(const nn_layer *l, float *w, fl_rng *rng); /* NULL: no weights */
+    void (*forward)(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w);
+    void (*backward)(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
+                     const float *y, const float *dy, const float *w);
+} nn_layer_kind;
+
+struct nn_layer {
+    const nn_layer_kind *kind;
+    uint32_t line; /* from 1 */
+    nn_shape in, out;
+    size_t n_in, n_out; /* values */
+    uint32_t kernel_h, kernel_w, stride, pad;
+    uint32_t channels; /* out channels, out values, or groups */
+    bool has_bias, has_stride;
+    size_t n_weights, n_bias; /* n_weights counts the bias too */
+    uint64_t n_kept, n_scratch;
+    size_t weights_at, out_at, kept_at; /* offsets, in floats */
+    uint64_t flops;
+};
+
+const nn_layer_kind *nn_layer_kind_named(const char *name); /* NULL when there is none */
+extern const char nn_layer_kind_names[];
+
+extern const nn_layer_kind nn_conv, nn_linear, nn_groupnorm, nn_relu, nn_tanh, nn_maxpool, nn_avgpool, nn_globalpool,
+    nn_flatten;
+
+/* For read: a decimal number in [min, max], a pair "3x5" or "3" for both, nothing more on the line. */
+fl_code nn_spec_number(uint32_t *out, const char *word, const char *what, uint32_t min, uint32_t max, fl_err *err);
+fl_code nn_spec_pair(uint32_t *a, uint32_t *b, const char *word, const char *what, uint32_t min, uint32_t max,
+                     fl_err *err);
+fl_code nn_spec_nothing(nn_layer *l, const nn_spec_line *line, fl_err *err);
+
+/* uniform in [-bound, bound) */
+void nn_fill_uniform(float *w, size_t n, double bound, fl_rng *rng);
+
+#endif

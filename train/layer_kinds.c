@@ -1,0 +1,77 @@
+/* The kinds of layers, and what their readers share. */
+#include "train/layer.h"
+#include <string.h>
+
+static const nn_layer_kind *const kinds[] = {
+    &nn_conv, &nn_linear, &nn_groupnorm, &nn_relu, &nn_tanh, &nn_maxpool, &nn_avgpool, &nn_globalpool, &nn_flatten,
+};
+
+const char nn_layer_kind_names[] = "conv, linear, groupnorm, relu, tanh, maxpool, avgpool, globalpool, flatten";
+
+const nn_layer_kind *nn_layer_kind_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(kinds[i]->name, name) == 0)
+            return kinds[i];
+    }
+    return NULL;
+}
+
+/* Digits up to `end`, at most 9 of them. */
+static bool read_number(uint32_t *out, const char *digits, const char *end)
+{
+    uint32_t value = 0;
+    if (digits == end || end - digits > 9)
+        return false;
+    for (const char *c = digits; c < end; c++) {
+        if (*c < '0' || *c > '9')
+            return false;
+        value = value * 10 + (uint32_t)(*c - '0');
+    }
+    *out = value;
+    return true;
+}
+
+fl_code nn_spec_number(uint32_t *out, const char *word, const char *what, uint32_t min, uint32_t max, fl_err *err)
+{
+    uint32_t value;
+    if (!word)
+        return fl_fail(err, FL_EFORMAT, "%s is missing", what);
+    if (!read_number(&value, word, word + strlen(word)) || value < min || value > max)
+        return fl_fail(err, FL_EFORMAT, "%s is %.20s, expected %u to %u", what, word, min, max);
+    *out = value;
+    return FL_OK;
+}
+
+fl_code nn_spec_pair(uint32_t *a, uint32_t *b, const char *word, const char *what, uint32_t min, uint32_t max,
+                     fl_err *err)
+{
+    if (!word)
+        return fl_fail(err, FL_EFORMAT, "%s is missing", what);
+    const char *cross = strchr(word, 'x'), *end = word + strlen(word);
+    uint32_t first, second;
+    bool ok = read_number(&first, word, cross ? cross : end);
+    if (ok && cross)
+        ok = read_number(&second, cross + 1, end);
+    else
+        second = first;
+    if (!ok || first < min || first > max || second < min || second > max)
+        return fl_fail(err, FL_EFORMAT, "%s is %.20s, expected a number or HxW, each %u to %u", what, word, min, max);
+    *a = first;
+    *b = second;
+    return FL_OK;
+}
+
+fl_code nn_spec_nothing(nn_layer *l, const nn_spec_line *line, fl_err *err)
+{
+    (void)l;
+    if (line->n_words > 0)
+        return fl_fail(err, FL_EFORMAT, "nothing may follow, found %.20s", line->words[0]);
+    return FL_OK;
+}
+
+void nn_fill_uniform(float *w, size_t n, double bound, fl_rng *rng)
+{
+    for (size_t i = 0; i < n; i++)
+        w[i] = (float)((2 * fl_rng_uniform(rng) - 1) * bound);
+}
