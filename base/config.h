@@ -3,8 +3,10 @@
  *
  * A key is one row: section, key, type, where it goes, range, default, a sentence. The checker, the commented sample
  * (fl_config_sample) and the manual's table are printed from the rows. An unknown section or key, a key twice, a line
- * too long (more than 4000 bytes), a missing key without default, a value of another type or out of range is
- * FL_EFORMAT:  path:line: [section] key: what is wrong (with the nearest known key).
+ * too long (more than 4000 bytes), a control character, a key without value (a text whose min is 0 may be empty), a
+ * missing key without default, a value of another type or out of range is FL_EFORMAT:
+ *      path:line: [section] key: what is wrong (with the nearest known key).
+ * A comment stands on its own line behind # or ;, or behind a value and " ;".
  */
 #ifndef BASE_CONFIG_H
 #define BASE_CONFIG_H
@@ -24,7 +26,7 @@ typedef struct fl_config_row {
     const char *section, *key;
     fl_config_type type;
     size_t offset, size;      /* in the caller's struct */
-    double min, max;
+    double min, max;          /* both 0: no range (a text: as long as fits) */
     const char *fallback;     /* NULL: the key must be there */
     const char *choices;
     const char *help;         /* one sentence */

@@ -3,7 +3,8 @@
  *
  * FL_DB_LEDGER: journal DELETE, synchronous EXTRA (a node's store). FL_DB_SERVER: WAL, synchronous FULL (a
  * coordinator's). Path ":memory:" for tests and the simulator. A failed statement rolls its transaction back.
- * One thread. Disk full, I/O errors and corruption are FL_EENV with sqlite's words.
+ * One thread. A broken constraint is FL_EREFUSED, a file that another process holds FL_EBUSY; disk full, I/O errors and
+ * corruption are FL_EENV with sqlite's words.
  *
  *     fl_query q;
  *     FL_TRY(fl_query_open(&q, db, "SELECT hash FROM model WHERE round = ?", err));
@@ -47,7 +48,7 @@ int64_t fl_column_int(fl_query *q, int index_from_0);
 const char *fl_column_text(fl_query *q, int index_from_0);                       /* "" for NULL; until the next row */
 const void *fl_column_blob(fl_query *q, int index_from_0, size_t *n);
 fl_code fl_query_close(fl_query *q, fl_err *err) FL_MUST_USE;
-/* Runs to the end without rows of interest: INSERT, UPDATE, DELETE. */
+/* Runs to the end without rows of interest (INSERT, UPDATE, DELETE) and closes. Closing again does nothing. */
 fl_code fl_query_run(fl_query *q, fl_err *err) FL_MUST_USE;
 int64_t fl_db_changes(fl_db *db); /* rows changed by the last INSERT, UPDATE, DELETE */
 
