@@ -15,7 +15,7 @@
 #define FL_CLI_MAX_ARGS 65536
 
 typedef struct fl_cli_option {
-    const char *name;     /* "dir" for --dir */
+    const char *name;     /* "dir" for --dir; a name of one letter is short: "o" for -o */
     const char *value;    /* "DIR", or NULL for a flag */
     const char *help;
     bool required;
