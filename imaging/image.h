@@ -69,6 +69,7 @@ typedef struct img_decoder img_decoder;
 fl_code img_decoder_open(img_decoder **out, const char *program_path, const uint8_t key[32], fl_err *err) FL_MUST_USE;
 void img_decoder_close(img_decoder *d);
 void img_decoder_allow(img_decoder *d, unsigned flags /* of img_allow */);
+int img_decoder_pid(const img_decoder *d); /* of the child; 0: none just now */
 
 /*
  * One file's bytes; the format is found from the content. *out is overwritten; on failure it is zeroed.

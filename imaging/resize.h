@@ -8,7 +8,7 @@
  * zeros. The C channels are equal.
  *
  * Nothing but this one image and constants enters, so one patient's input never depends on another patient.
- * A pure function: the same bits every time and on any thread (integers up to the last step, then double).
+ * A pure function: the same bits every time and on any thread (double arithmetic in a fixed order).
  */
 #ifndef IMAGING_RESIZE_H
 #define IMAGING_RESIZE_H
