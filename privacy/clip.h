@@ -6,7 +6,7 @@
  * z  (d)  out, grid units          g  (d)  the patient's mean gradient          C  clip_norm > 0, in the units of g
  * R  clip_units, 1 .. 2^30; wants R >= 64 sqrt(d), else truncation eats the signal
  *
- * |g| is a sum of squares in double, in the order of the index: z is a function of g, C and R alone.
+ * |g| is a sum of squares in double, in a fixed order (index modulo eight, then a tree): z is a function of g, C and R alone.
  * Guarantee: |z|^2 <= R^2, checked in 128-bit integers. Should rounding break it, the scale is reduced and the vector
  * made again, three times at most, then z = 0. A value that is NaN or infinite makes z = 0: silently, because what
  * happens to one patient's gradient may be seen nowhere. Any thread.

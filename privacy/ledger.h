@@ -3,7 +3,7 @@
  * privacy/replay.h the rules of their order.
  *
  * One entry is one line: canonical JSON (keys sorted, no spaces, ASCII), strings, integers and booleans only. Every
- * line has  kind node prev seq study t v  and the fields of its kind, all of them, no others (the table in entry.c,
+ * line has  kind node prev seq study t v  and the fields of its kind, all of them, no others (the table in ledger.c,
  * printed in docs/ledger.md). node is the party that owns the ledger. seq counts from 1. prev is the SHA-256, in hex,
  * of the previous line with its newline; 64 zeros before the first. t is the slot's minute (fl_clock_text). study is
  * "" where an entry belongs to no study. No realised counts, losses, file names or seeds: there is no field for them.

@@ -1,0 +1,217 @@
+#include "privacy/budget.h"
+
+#include "privacy/decimal.h"
+#include "privacy/noise.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef unsigned __int128 u128;
+
+enum { MICRO = 1000000, MICRO_SIGMA_MIN = 50000, MICRO_SIGMA_MAX = 1000 * MICRO };
+
+/* dp_rdp_order's relative error is at most this: a cost raised by it is never below the true one. */
+static const double COST_MARGIN = 1e-9;
+/* What 10^6 sums of doubles, each nudged upward, can add up to (3e-10 relative), left free by whoever plans ahead. */
+static const double PLAN_MARGIN = 1e-9;
+
+fl_code dp_filter_init(dp_filter *f, double epsilon, double delta, unsigned order, unsigned rungs, fl_err *err)
+{
+    if (!(epsilon > 0 && epsilon <= 1e6))
+        return fl_fail(err, FL_EFORMAT, "epsilon: is %g: must be above 0 and at most 1000000", epsilon);
+    if (!(delta > 0 && delta < 1))
+        return fl_fail(err, FL_EFORMAT, "delta: is %g: must be between 0 and 1", delta);
+    if (order < DP_ORDER_MIN || order > DP_ORDER_MAX)
+        return fl_fail(err, FL_EFORMAT, "order: is %u: must be %u to %u", order, DP_ORDER_MIN, DP_ORDER_MAX);
+    if (rungs < 1 || rungs > 100)
+        return fl_fail(err, FL_EFORMAT, "rungs: is %u: must be 1 to 100", rungs);
+
+    double delta_rung = delta / rungs;
+    double cap = epsilon - log1p(-1.0 / order) + (log(delta_rung) + log(order)) / (order - 1);
+    if (!(cap > 0))
+        return fl_fail(err, FL_EREFUSED, "order %u: cannot give epsilon %g at delta %g: choose a larger order", order,
+                       epsilon, delta);
+    cap *= 1 - 1e-12;
+    while (dp_rdp_to_epsilon(cap, order, delta_rung) > epsilon)
+        cap *= 1 - 1e-12;
+    *f = (dp_filter){.order = order, .rungs = rungs, .cap = cap, .delta = delta, .epsilon = epsilon};
+    return FL_OK;
+}
+
+static double step_cost(double q, uint64_t micro_sigma, unsigned order, uint64_t steps)
+{
+    if (micro_sigma == 0)
+        return steps > 0 ? INFINITY : 0;
+    double sigma = (double)micro_sigma / MICRO;
+    return dp_rdp_order(q, sigma, order) * (double)steps * (1 + COST_MARGIN);
+}
+
+double dp_debit_cost(const dp_filter *f, dp_rate q, uint64_t s2, uint32_t clip_units, uint64_t steps)
+{
+    return step_cost(dp_rate_to_double(q), dp_multiplier_micro(s2, clip_units), f->order, steps);
+}
+
+double dp_release_cost(const dp_filter *f, uint64_t micro_sigma, uint64_t count)
+{
+    return step_cost(1.0, micro_sigma, f->order, count);
+}
+
+static double sum_up(double a, double b)
+{
+    return nextafter(a + b, INFINITY);
+}
+
+bool dp_filter_admits(const dp_filter *f, double cost)
+{
+    return cost >= 0 && sum_up(f->spent, cost) <= f->cap; /* false for NaN */
+}
+
+uint64_t dp_filter_room(const dp_filter *f, double cost, uint64_t most)
+{
+    assert(cost >= 0);
+    double left = f->cap - f->spent;
+    if (!(left > 0) || cost == INFINITY)
+        return 0;
+    double room = cost > 0 ? floor(left / cost * (1 - PLAN_MARGIN / 4)) : INFINITY;
+    return room >= (double)most ? most : (uint64_t)room;
+}
+
+void dp_filter_charge(dp_filter *f, double cost)
+{
+    assert(cost >= 0);
+    f->spent = sum_up(f->spent, cost);
+}
+
+double dp_filter_epsilon_spent(const dp_filter *f)
+{
+    return f->spent > 0 ? dp_rdp_to_epsilon(f->spent, f->order, f->delta / f->rungs) : 0;
+}
+
+/* Does the schedule fit a fresh filter at this order? */
+static bool fits(uint64_t micro_sigma, unsigned order, double epsilon, double delta, double q, uint64_t steps)
+{
+    dp_filter f;
+    if (dp_filter_init(&f, epsilon, delta, order, 1, NULL) != FL_OK)
+        return false;
+    return step_cost(q, micro_sigma, order, steps) <= f.cap * (1 - PLAN_MARGIN);
+}
+
+/* The order among the candidates at which it fits with the most room; 0: at none. */
+static unsigned order_that_fits(uint64_t micro_sigma, unsigned fixed, double epsilon, double delta, double q,
+                                uint64_t steps)
+{
+    if (fixed != 0)
+        return fits(micro_sigma, fixed, epsilon, delta, q, steps) ? fixed : 0;
+    unsigned best = 0;
+    double least = INFINITY;
+    for (size_t i = 0; i < DP_N_ORDERS; i++) {
+        unsigned order = dp_orders[i];
+        if (!fits(micro_sigma, order, epsilon, delta, q, steps))
+            continue;
+        double reached = dp_rdp_to_epsilon(step_cost(q, micro_sigma, order, steps), order, delta);
+        if (reached < least) {
+            least = reached;
+            best = order;
+        }
+    }
+    return best;
+}
+
+fl_code dp_solve_noise_multiplier(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
+                                  uint64_t steps, fl_err *err)
+{
+    if (!(epsilon > 0 && epsilon <= 1e6) || !(delta > 0 && delta < 1) || steps < 1)
+        return fl_fail(err, FL_EFORMAT, "noise multiplier: epsilon %g, delta %g, %" PRIu64 " steps: out of range",
+                       epsilon, delta, steps);
+    const unsigned fixed = *order;
+    if (fixed != 0 && (fixed < DP_ORDER_MIN || fixed > DP_ORDER_MAX))
+        return fl_fail(err, FL_EFORMAT, "order: is %u: must be %u to %u", fixed, DP_ORDER_MIN, DP_ORDER_MAX);
+    const double rate = dp_rate_to_double(q);
+    uint32_t high = MICRO_SIGMA_MAX, low = MICRO_SIGMA_MIN - 1;
+    unsigned found = order_that_fits(high, fixed, epsilon, delta, rate, steps);
+    if (found == 0)
+        return fl_fail(err, FL_EREFUSED,
+                       "noise multiplier: %" PRIu64 " steps at sampling rate %g need more than 1000 for epsilon %g at "
+                       "delta %g: fewer steps, a smaller rate or a larger epsilon",
+                       steps, rate, epsilon, delta);
+    while (high - low > 1) { /* the schedule fits at high; below low nothing is offered */
+        uint32_t middle = low + (high - low) / 2;
+        unsigned at = order_that_fits(middle, fixed, epsilon, delta, rate, steps);
+        if (at != 0) {
+            high = middle;
+            found = at;
+        } else {
+            low = middle;
+        }
+    }
+    *micro_sigma = high;
+    *order = found;
+    return FL_OK;
+}
+
+fl_code dp_order_for(unsigned *order, double epsilon, double delta, dp_rate q, uint64_t steps, fl_err *err)
+{
+    uint32_t micro_sigma;
+    *order = 0;
+    return dp_solve_noise_multiplier(&micro_sigma, order, epsilon, delta, q, steps, err);
+}
+
+static uint64_t floor_sqrt(u128 x)
+{
+    u128 root = 0;
+    for (u128 bit = (u128)1 << 63; bit != 0; bit >>= 1) {
+        if ((root | bit) * (root | bit) <= x)
+            root |= bit;
+    }
+    return (uint64_t)root;
+}
+
+uint64_t dp_multiplier_micro(uint64_t s2, uint32_t clip_units)
+{
+    assert(s2 <= DP_NOISE_VARIANCE_MAX && clip_units >= 1);
+    /* floor(sqrt(x)) = floor(sqrt(floor(x))); 10^12 S2 < 2^96 */
+    return floor_sqrt((u128)s2 * MICRO * MICRO / ((u128)clip_units * clip_units));
+}
+
+void dp_micro_text(char text[DP_MICRO_TEXT], uint64_t micro)
+{
+    assert(micro <= (uint64_t)1 << 48);
+    dp_decimal d = {.digits = micro, .places = 6};
+    while (d.places > 0 && d.digits % 10 == 0) {
+        d.digits /= 10;
+        d.places--;
+    }
+    char long_text[DP_DECIMAL_TEXT];
+    dp_decimal_text(long_text, &d);
+    snprintf(text, DP_MICRO_TEXT, "%.23s", long_text);
+}
+
+bool dp_micro_parse(uint64_t *micro, const char *decimal)
+{
+    dp_decimal d;
+    if (!dp_decimal_parse(&d, decimal) || d.places > 6)
+        return false;
+    u128 value = d.digits;
+    for (unsigned i = d.places; i < 6; i++)
+        value *= 10;
+    if (value >= (u128)1 << 48)
+        return false;
+    *micro = (uint64_t)value;
+    return true;
+}
+
+void dp_multiplier(char text[DP_MICRO_TEXT], uint64_t s2, uint32_t clip_units)
+{
+    dp_micro_text(text, dp_multiplier_micro(s2, clip_units));
+}
+
+uint64_t dp_variance_for(uint32_t micro_sigma, uint32_t clip_units)
+{
+    /* S2 >= micro^2 R^2 / 10^12; the product is below 2^128 */
+    u128 square = (u128)micro_sigma * micro_sigma * clip_units * clip_units, unit = (u128)MICRO * MICRO;
+    u128 s2 = square / unit + (square % unit != 0);
+    return s2 <= DP_NOISE_VARIANCE_MAX ? (uint64_t)s2 : 0;
+}

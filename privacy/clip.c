@@ -1,0 +1,83 @@
+#include "privacy/clip.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+typedef unsigned __int128 u128;
+
+/* Eight running sums, one per index modulo eight, added in a fixed tree: one order whatever the machine. */
+static double sqnorm(const float *g, size_t d)
+{
+    enum { LANES = 8 };
+    double sum[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= d; i += LANES) {
+        for (size_t lane = 0; lane < LANES; lane++)
+            sum[lane] += (double)g[i + lane] * (double)g[i + lane];
+    }
+    for (size_t lane = 0; i < d; i++, lane++)
+        sum[lane] += (double)g[i] * (double)g[i];
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+double dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units, int attempt)
+{
+    /* The squares of floats are below 2^256, so a sum that is not finite had a value that was not finite. */
+    static const double shrink[DP_CLIP_ATTEMPTS] = {1.0, 1.0 - 0x1p-40, 1.0 - 0x1p-24, 1.0 - 0x1p-8};
+    assert(clip_norm > 0 && isfinite(clip_norm) && clip_units >= 1 && clip_units <= DP_CLIP_UNITS_MAX);
+    assert(attempt >= 0 && attempt < DP_CLIP_ATTEMPTS);
+    if (!isfinite(squared_norm))
+        return 0;
+    double norm = sqrt(squared_norm);
+    double scale = (norm > clip_norm ? clip_units / norm : clip_units / clip_norm) * shrink[attempt];
+    return isfinite(scale) ? scale : 0;
+}
+
+void dp_clip_piece(int32_t *z, const float *g, size_t n, double scale)
+{
+    if (!(scale > 0)) {
+        memset(z, 0, n * sizeof *z);
+        return;
+    }
+    /* A caller whose norm was not that of g gets a saturated vector, which the check of |z|^2 then refuses. NaN, for
+     * which every comparison is false, saturates too. The cast truncates toward zero. */
+    const double limit = INT32_MAX;
+    for (size_t i = 0; i < n; i++) {
+        double value = (double)g[i] * scale;
+        value = value < limit ? value : limit;
+        value = value > -limit ? value : -limit;
+        z[i] = (int32_t)value;
+    }
+}
+
+u128 dp_grid_sqnorm(const int32_t *z, size_t n)
+{
+    /* Each square is at most 2^62; its halves are summed apart, so 2^32 of them fit in 64 bits. */
+    assert(n <= UINT32_MAX);
+    uint64_t low = 0, high = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t square = (uint64_t)((int64_t)z[i] * z[i]);
+        low += square & UINT32_MAX;
+        high += square >> 32;
+    }
+    return ((u128)high << 32) + low;
+}
+
+void dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uint32_t clip_units)
+{
+    const double squared_norm = sqnorm(g, d);
+    const u128 bound = (u128)clip_units * clip_units;
+    for (int attempt = 0; attempt < DP_CLIP_ATTEMPTS; attempt++) {
+        dp_clip_piece(z, g, d, dp_clip_scale(squared_norm, clip_norm, clip_units, attempt));
+        if (dp_grid_sqnorm(z, d) <= bound)
+            return;
+    }
+    memset(z, 0, d * sizeof *z);
+}
+
+void dp_sum_add(int64_t *sum, const int32_t *z, size_t d)
+{
+    for (size_t i = 0; i < d; i++)
+        sum[i] += z[i];
+}

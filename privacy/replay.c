@@ -1,0 +1,357 @@
+#include "privacy/replay.h"
+
+#include "privacy/entry.h"
+#include "privacy/replay_state.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char WHY_CHAIN[] = "lines were changed, removed, added or moved after they were written";
+static const char WHY_FORM[] = "two readers could understand the line differently";
+static const char WHY_BUDGET[] = "patients were exposed to more than the hospital promised them";
+static const char WHY_ORDER[] =
+    "a release that was not debited, or debited once and released twice, is not accounted for";
+
+/* --- helpers that the rules of both roles use --- */
+
+void dp_report(dp_checker *c, const char *why, const char *format, ...)
+{
+    char what[320];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    c->n++;
+    if (c->finding)
+        c->finding(c->context, c->seq, what, why);
+}
+
+bool dp_grow(void **array, size_t *capacity, size_t n, size_t size)
+{
+    if (n < *capacity)
+        return true;
+    size_t wanted = *capacity ? 2 * *capacity : 16;
+    if (wanted > UINT32_MAX / 2 || wanted > SIZE_MAX / size)
+        return false;
+    void *moved = realloc(*array, wanted * size);
+    if (!moved)
+        return false;
+    *array = moved;
+    *capacity = wanted;
+    return true;
+}
+
+const char *dp_index_key(const dp_replay *r, uint32_t position)
+{
+    return r->state.is_coordinator ? r->state.received[position].debit : r->state.debits[position].id;
+}
+
+/* A ledger's author chooses the debits; SHA-256 keeps him from choosing slots. */
+static size_t slot_of(const dp_index *index, const char *debit)
+{
+    fl_hash hash = fl_sha256(debit, strlen(debit));
+    uint64_t start;
+    memcpy(&start, hash.bytes, sizeof start);
+    return (size_t)start & (index->capacity - 1);
+}
+
+uint32_t dp_index_find(const dp_replay *r, const char *debit)
+{
+    const dp_index *index = &r->index;
+    if (index->capacity == 0)
+        return UINT32_MAX;
+    for (size_t i = slot_of(index, debit); index->slots[i] != 0; i = (i + 1) & (index->capacity - 1)) {
+        if (strcmp(dp_index_key(r, index->slots[i] - 1), debit) == 0)
+            return index->slots[i] - 1;
+    }
+    return UINT32_MAX;
+}
+
+static void index_put(dp_index *index, const char *debit, uint32_t position)
+{
+    size_t i = slot_of(index, debit);
+    while (index->slots[i] != 0)
+        i = (i + 1) & (index->capacity - 1);
+    index->slots[i] = position + 1;
+}
+
+bool dp_index_add(dp_replay *r, const char *debit, uint32_t position)
+{
+    dp_index *index = &r->index;
+    if (2 * (index->n + 1) > index->capacity) {
+        dp_index larger = {.capacity = index->capacity ? 2 * index->capacity : 64, .n = index->n};
+        larger.slots = calloc(larger.capacity, sizeof *larger.slots);
+        if (!larger.slots)
+            return false;
+        for (size_t i = 0; i < index->capacity; i++) {
+            if (index->slots[i] != 0)
+                index_put(&larger, dp_index_key(r, index->slots[i] - 1), index->slots[i] - 1);
+        }
+        free(index->slots);
+        *index = larger;
+    }
+    index_put(index, debit, position);
+    index->n++;
+    return true;
+}
+
+/* --- the rules that both roles share --- */
+
+static void check_genesis(dp_checker *c, const dp_entry *e)
+{
+    char origin[DP_ORIGIN_MAX], key_origin[DP_ORIGIN_MAX];
+    uint8_t public_key[FL_PUBLIC_KEY_SIZE];
+    dp_origin(origin, e->node);
+    if (!dp_vkey_parse(key_origin, public_key, e->key) || strcmp(origin, key_origin) != 0)
+        dp_report(c, WHY_CHAIN, "GENESIS holds the key of another ledger");
+    if (strcmp(e->role, "node") != 0 && strcmp(e->role, "coordinator") != 0)
+        dp_report(c, WHY_FORM, "GENESIS has the unknown role %s", e->role);
+    if (strcmp(e->adjacency, "add_remove") != 0 || strcmp(e->unit, "patient") != 0 ||
+        strcmp(e->accountant, DP_ACCOUNTANT) != 0)
+        dp_report(c, "epsilon would mean something else",
+                  "GENESIS counts by %s, %s, %s: expected %s, add_remove, patient", e->accountant, e->adjacency,
+                  e->unit, DP_ACCOUNTANT);
+}
+
+static bool kind_belongs(dp_kind kind, bool is_coordinator)
+{
+    switch (kind) {
+    case DP_GENESIS:
+    case DP_KEY_ROTATE:
+    case DP_RESTORE:
+    case DP_EXPORT:
+    case DP_CLOSE:
+        return true;
+    default:
+        return is_coordinator == (kind >= DP_STUDY);
+    }
+}
+
+static void check_key_rotate(dp_checker *c, const dp_entry *e)
+{
+    char origin[DP_ORIGIN_MAX], key_origin[DP_ORIGIN_MAX];
+    uint8_t public_key[FL_PUBLIC_KEY_SIZE];
+    dp_origin(origin, c->r->state.node);
+    if (!dp_vkey_parse(key_origin, public_key, e->key) || strcmp(origin, key_origin) != 0 ||
+        !dp_key_rotate_verify(e->signature, &c->r->state.head, e->key, c->r->state.key))
+        dp_report(c, "somebody else could have taken the ledger over", "KEY_ROTATE is not signed by the key before");
+}
+
+/* The rules for one entry, except chain and form. */
+static void check_entry(dp_checker *c, const dp_entry *e)
+{
+    const dp_replay *r = c->r;
+    if (!r->has_genesis) {
+        if (e->kind == DP_GENESIS)
+            check_genesis(c, e);
+        else
+            dp_report(c, WHY_CHAIN, "the first entry is %s: expected GENESIS", dp_kind_name(e->kind));
+        return;
+    }
+    if (strcmp(e->node, r->state.node) != 0)
+        dp_report(c, WHY_CHAIN, "the entry is of %s, the ledger of %s", e->node, r->state.node);
+    if (strcmp(e->t, r->state.t) < 0)
+        dp_report(c, WHY_CHAIN, "time goes back from %s to %s", r->state.t, e->t);
+    if (r->state.is_closed)
+        dp_report(c, WHY_ORDER, "%s after CLOSE", dp_kind_name(e->kind));
+    if (e->kind == DP_GENESIS)
+        dp_report(c, WHY_CHAIN, "a second GENESIS");
+    else if (!kind_belongs(e->kind, r->state.is_coordinator))
+        dp_report(c, WHY_FORM, "%s does not belong into the ledger of a %s", dp_kind_name(e->kind),
+                  r->state.is_coordinator ? "coordinator" : "node");
+    else if (e->kind == DP_KEY_ROTATE)
+        check_key_rotate(c, e);
+    else if (e->kind == DP_EXPORT || e->kind == DP_CLOSE)
+        return;
+    else if (r->state.is_coordinator)
+        dp_check_coordinator(c, e);
+    else
+        dp_check_node(c, e);
+}
+
+/* What was written happened, legal or not. */
+static fl_code apply_entry(dp_replay *r, const dp_entry *e, fl_err *err)
+{
+    dp_ledger_state *s = &r->state;
+    if (!r->has_genesis) {
+        r->has_genesis = true;
+        DP_COPY(s->node, e->node);
+        if (e->kind == DP_GENESIS) {
+            s->is_coordinator = strcmp(e->role, "coordinator") == 0;
+            DP_COPY(s->key, e->key);
+        }
+    }
+    DP_COPY(s->t, e->t);
+    switch (e->kind) {
+    case DP_GENESIS:
+    case DP_EXPORT:
+        return FL_OK;
+    case DP_KEY_ROTATE:
+        if (dp_key_rotate_verify(e->signature, &s->head, e->key, s->key))
+            DP_COPY(s->key, e->key);
+        return FL_OK;
+    case DP_CLOSE:
+        s->is_closed = true;
+        return FL_OK;
+    default:
+        if (!kind_belongs(e->kind, s->is_coordinator))
+            return FL_OK;
+        return s->is_coordinator ? dp_apply_coordinator(r, e, err) : dp_apply_node(r, e, err);
+    }
+}
+
+/* --- the public half --- */
+
+fl_code dp_no_memory(fl_err *err)
+{
+    return fl_fail(err, FL_EENV, "ledger: no memory left");
+}
+
+fl_code dp_replay_create(dp_replay **out, dp_replay_trust trust, dp_finding finding, void *context, fl_err *err)
+{
+    dp_replay *r = calloc(1, sizeof *r);
+    if (!r)
+        return dp_no_memory(err);
+    r->trust = trust;
+    r->finding = finding;
+    r->context = context;
+    *out = r;
+    return FL_OK;
+}
+
+void dp_replay_destroy(dp_replay *r)
+{
+    if (!r)
+        return;
+    dp_studies_free(r);
+    free(r->index.slots);
+    free(r->state.policies);
+    free(r->state.approvals);
+    free(r->state.debits);
+    free(r->state.charges);
+    free(r->state.received);
+    free(r);
+}
+
+static void check_chain(dp_checker *c, const dp_entry *e)
+{
+    fl_hash prev;
+    if (e->seq != c->r->last_seq + 1)
+        dp_report(c, WHY_CHAIN, "seq is %llu: expected %llu", (unsigned long long)e->seq,
+                  (unsigned long long)c->r->last_seq + 1);
+    if (!dp_hash_from_text(&prev, e->prev) || !fl_hash_equal(&prev, &c->r->state.head))
+        dp_report(c, WHY_CHAIN, "prev is not the hash of the line before");
+}
+
+fl_code dp_replay_line(dp_replay *r, const char *line, size_t n, fl_err *err)
+{
+    fl_err own;
+    dp_entry *e = &r->entry;
+    dp_checker c = {.r = r, .finding = r->finding, .context = r->context, .seq = r->last_seq + 1};
+    fl_err *reason = err ? err : &own;
+    fl_code code = dp_entry_read(e, line, n, r->trust == DP_REPLAY_TRUSTED, reason);
+    if (code == FL_OK) {
+        c.seq = e->seq;
+        check_chain(&c, e);
+        check_entry(&c, e);
+        code = apply_entry(r, e, err);
+        r->last_seq = e->seq;
+    } else if (code == FL_EFORMAT) {
+        dp_report(&c, WHY_FORM, "%s", reason->text);
+        r->last_seq++;
+    }
+    r->state.head = dp_line_hash(line, n);
+    dp_tree_append(&r->state.tree, line, n);
+    r->state.n_entries = r->last_seq;
+    r->state.n_findings += c.n;
+    return code;
+}
+
+void dp_replay_end(dp_replay *r)
+{
+    dp_checker c = {.r = r, .finding = r->finding, .context = r->context, .seq = r->last_seq};
+    if (!r->has_genesis)
+        dp_report(&c, WHY_CHAIN, "the ledger has no GENESIS");
+    if (r->state.owed > 0)
+        dp_report(&c, WHY_BUDGET, "%u debit(s) from before a RESTORE were never charged", r->state.owed);
+    r->state.n_findings += c.n;
+}
+
+const dp_ledger_state *dp_replay_state(const dp_replay *r)
+{
+    return &r->state;
+}
+
+const dp_debit *dp_replay_debit(const dp_replay *r, const char *debit)
+{
+    uint32_t position = r->state.is_coordinator ? UINT32_MAX : dp_index_find(r, debit);
+    return position == UINT32_MAX ? NULL : &r->state.debits[position];
+}
+
+const dp_policy *dp_replay_policy(const dp_replay *r, const char *dataset)
+{
+    for (size_t i = 0; i < r->state.n_policies; i++) {
+        if (strcmp(r->state.policies[i].dataset, dataset) == 0)
+            return &r->state.policies[i];
+    }
+    return NULL;
+}
+
+const dp_approval *dp_replay_approval(const dp_replay *r, const char *study, const char *plan_hash)
+{
+    for (size_t i = r->state.n_approvals; i-- > 0;) {
+        const dp_approval *a = &r->state.approvals[i];
+        if (strcmp(a->plan_hash, plan_hash) == 0 && strcmp(a->study, study) == 0)
+            return a;
+    }
+    return NULL;
+}
+
+static void first_words(void *context, uint64_t seq, const char *what, const char *why)
+{
+    (void)seq;
+    fl_err *err = context;
+    if (err && err->code == FL_OK)
+        (void)fl_fail(err, FL_EREFUSED, "ledger: %s: %s", what, why);
+}
+
+fl_code dp_replay_would(dp_replay *r, const dp_entry *e, fl_err *err)
+{
+    fl_err own = {.code = FL_OK};
+    dp_checker c = {.r = r, .finding = first_words, .context = &own, .seq = r->last_seq + 1};
+    fl_buf line;
+    fl_buf_init(&line, 2 * DP_LINE_MAX);
+    fl_code code = dp_entry_compose(&line, e, r->last_seq + 1, &r->state.head, &own);
+    if (code == FL_OK) {
+        check_entry(&c, e);
+        code = own.code;
+    }
+    fl_buf_fini(&line);
+    if (code != FL_OK && err)
+        *err = own;
+    return code;
+}
+
+double dp_replay_epsilon(const dp_replay *r, const char *study, double delta, unsigned *best_order)
+{
+    const dp_ledger_state *s = &r->state;
+    double best = 0;
+    unsigned best_at = dp_orders[0];
+    for (size_t i = 0; i < DP_N_ORDERS; i++) {
+        double rdp = 0;
+        for (size_t j = 0; j < s->n_charges; j++) {
+            if (!study || strcmp(s->charges[j].study, study) == 0)
+                rdp += dp_rdp_compose(&s->charges[j].segment, 1, dp_orders[i]);
+        }
+        double epsilon = rdp > 0 ? dp_rdp_to_epsilon(rdp, dp_orders[i], delta) : 0;
+        if (i == 0 || epsilon < best) {
+            best = epsilon;
+            best_at = dp_orders[i];
+        }
+    }
+    if (best_order)
+        *best_order = best_at;
+    return best;
+}

@@ -1,0 +1,399 @@
+/* The node's half of the rules in replay.h. */
+#include "privacy/decimal.h"
+#include "privacy/replay_state.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char WHY_POLICY[] = "the hospital's own limits were not kept";
+static const char WHY_BUDGET[] = "patients were exposed to more than the hospital promised them";
+static const char WHY_ORDER[] =
+    "a release that was not debited, or debited once and released twice, is not accounted for";
+static const char WHY_APPROVAL[] = "nothing may touch patients' data that no named person approved";
+
+/* --- the node's rules: checks, which change nothing --- */
+
+static bool has_code(const char *codes, const char *code)
+{
+    size_t n = strlen(code);
+    for (const char *p = codes; p; p = strchr(p, '+') ? strchr(p, '+') + 1 : NULL) {
+        if (strncmp(p, code, n) == 0 && (p[n] == 0 || p[n] == '+'))
+            return true;
+    }
+    return false;
+}
+
+static void check_policy(dp_checker *c, const dp_entry *e)
+{
+    const dp_replay *r = c->r;
+    dp_filter filter;
+    fl_err err;
+    double epsilon = 0, delta = 0;
+    if (!dp_decimal_value(&epsilon, e->epsilon) || !dp_decimal_value(&delta, e->delta) ||
+        dp_filter_init(&filter, epsilon, delta, e->order, e->rungs, &err) != FL_OK) {
+        dp_report(c, WHY_BUDGET, "POLICY has no possible budget (epsilon %s, delta %s, order %u)", e->epsilon, e->delta,
+                  e->order);
+        return;
+    }
+    if (!r->state.has_policy)
+        return;
+    const dp_filter *first = &r->state.filter;
+    if (e->order != first->order || delta != first->delta || e->rungs != first->rungs)
+        dp_report(c, WHY_BUDGET, "POLICY changes order, delta or rungs, which the first POLICY fixed for life");
+    if (epsilon > r->largest_epsilon && r->raises + 1 >= first->rungs)
+        dp_report(c, WHY_BUDGET, "POLICY raises epsilon to %s: the first POLICY allowed %u rung(s)", e->epsilon,
+                  first->rungs);
+}
+
+static const dp_policy *policy_for(const dp_replay *r, const dp_entry *e, const dp_approval *a)
+{
+    return dp_replay_policy(r, a ? a->dataset : e->dataset);
+}
+
+/* a <= b for two decimal texts; equal texts give equal doubles. */
+static bool at_most(const char *text, double limit)
+{
+    double value;
+    return dp_decimal_value(&value, text) && value <= limit;
+}
+
+static void check_terms(dp_checker *c, const dp_entry *e, const dp_policy *p)
+{
+    double sigma = 0;
+    if (!dp_decimal_value(&sigma, e->noise_multiplier) || sigma < p->min_noise_multiplier)
+        dp_report(c, WHY_POLICY, "RESERVE with noise_multiplier %s below the policy's %g", e->noise_multiplier,
+                  p->min_noise_multiplier);
+    if (!at_most(e->sampling_rate, p->max_sampling_rate))
+        dp_report(c, WHY_POLICY, "RESERVE with sampling_rate %s above the policy's %g", e->sampling_rate,
+                  p->max_sampling_rate);
+    if (!at_most(e->clip_norm, p->max_clip_norm))
+        dp_report(c, WHY_POLICY, "RESERVE with clip_norm %s above the policy's %g", e->clip_norm, p->max_clip_norm);
+    if (e->round > p->max_rounds)
+        dp_report(c, WHY_POLICY, "RESERVE of round %u, the policy allows %u", e->round, p->max_rounds);
+    if (e->cohort < p->min_cohort)
+        dp_report(c, WHY_POLICY, "RESERVE in a cohort of %u, the policy wants %u", e->cohort, p->min_cohort);
+    if (e->declared_patients != p->declared_patients)
+        dp_report(c, WHY_POLICY, "RESERVE with %u declared patients, the policy says %u", e->declared_patients,
+                  p->declared_patients);
+}
+
+/* The texts say what the integers say: an accountant may read either. */
+static void check_numbers(dp_checker *c, const dp_entry *e)
+{
+    char multiplier[DP_MICRO_TEXT];
+    dp_rate rate;
+    double clip;
+    dp_multiplier(multiplier, e->noise_variance, e->clip_units);
+    if (strcmp(multiplier, e->noise_multiplier) != 0)
+        dp_report(c, WHY_BUDGET, "RESERVE says noise_multiplier %s, its variance and clip give %s", e->noise_multiplier,
+                  multiplier);
+    if (dp_rate_parse(&rate, e->sampling_rate, NULL) != FL_OK || rate != e->rate)
+        dp_report(c, WHY_BUDGET, "RESERVE has a rate_u64 that is not its sampling_rate %s", e->sampling_rate);
+    if (!dp_decimal_value(&clip, e->clip_norm) || !(clip > 0))
+        dp_report(c, WHY_BUDGET, "RESERVE with clip_norm %s", e->clip_norm);
+    if (strcmp(e->mechanism, DP_MECHANISM_STEP) != 0)
+        dp_report(c, WHY_BUDGET, "RESERVE of the unknown mechanism %s", e->mechanism);
+}
+
+static void check_budget(dp_checker *c, const dp_entry *e, double cost)
+{
+    const dp_ledger_state *state = &c->r->state;
+    if (!state->has_policy) {
+        dp_report(c, WHY_POLICY, "%s before any POLICY", dp_kind_name(e->kind));
+        return;
+    }
+    if (dp_filter_admits(&state->filter, cost))
+        return;
+    dp_filter after = state->filter;
+    dp_filter_charge(&after, cost);
+    dp_report(c, WHY_BUDGET, "%s exceeds the budget: epsilon would be %.4f, the policy's cap is %g",
+              dp_kind_name(e->kind), dp_filter_epsilon_spent(&after), state->filter.epsilon);
+}
+
+static double cost_of(const dp_replay *r, const dp_entry *e)
+{
+    uint64_t micro = 0;
+    if (e->kind == DP_RESERVE)
+        return dp_debit_cost(&r->state.filter, e->rate, e->noise_variance, e->clip_units, e->steps);
+    if (!dp_micro_parse(&micro, e->noise_multiplier))
+        micro = 0;
+    return dp_release_cost(&r->state.filter, micro, e->steps);
+}
+
+static const dp_debit *open_debit_of_round(const dp_ledger_state *s, const char *study, uint32_t round)
+{
+    size_t n_open = s->n_open;
+    for (size_t i = s->n_debits; i-- > 0 && n_open > 0;) {
+        const dp_debit *d = &s->debits[i];
+        if (d->state >= DP_DEBIT_ACKED)
+            continue;
+        n_open--;
+        if (d->round == round && strcmp(d->study, study) == 0)
+            return d;
+    }
+    return NULL;
+}
+
+static void check_reserve(dp_checker *c, const dp_entry *e)
+{
+    const dp_replay *r = c->r;
+    const dp_approval *approval = dp_replay_approval(r, e->study, e->plan_hash);
+    if (!approval)
+        dp_report(c, WHY_APPROVAL, "RESERVE under a plan that was not approved for study %s", e->study);
+    const dp_policy *policy = approval ? policy_for(r, e, approval) : NULL;
+    if (policy)
+        check_terms(c, e, policy);
+    if (policy && !has_code(policy->releases, "update"))
+        dp_report(c, WHY_POLICY, "RESERVE although the policy does not permit updates");
+    check_numbers(c, e);
+    if (dp_replay_debit(r, e->debit))
+        dp_report(c, WHY_ORDER, "RESERVE repeats debit %s", e->debit);
+    if (open_debit_of_round(&r->state, e->study, e->round))
+        dp_report(c, WHY_ORDER, "RESERVE while another debit of round %u is open", e->round);
+    check_budget(c, e, r->state.has_policy ? cost_of(r, e) : 0);
+}
+
+static const char *const debit_words[] = {"RESERVED", "STARTED", "RELEASED", "ACKED", "BURNED"};
+
+static void check_debit(dp_checker *c, const dp_entry *e)
+{
+    const dp_debit *d = dp_replay_debit(c->r, e->debit);
+    const char *kind = dp_kind_name(e->kind);
+    if (!d) {
+        dp_report(c, WHY_ORDER, "%s of debit %s, which was never RESERVED", kind, e->debit);
+        return;
+    }
+    if (d->round != e->round || strcmp(d->study, e->study) != 0)
+        dp_report(c, WHY_ORDER, "%s names another round or study than the RESERVE of its debit", kind);
+    bool is_legal = (e->kind == DP_STARTED && d->state == DP_DEBIT_RESERVED) ||
+                    (e->kind == DP_RELEASE && d->state == DP_DEBIT_STARTED) ||
+                    (e->kind == DP_ACK && d->state == DP_DEBIT_RELEASED) ||
+                    (e->kind == DP_BURN && d->state <= DP_DEBIT_RELEASED);
+    if (!is_legal)
+        dp_report(c, WHY_ORDER, "%s of a debit that is %s", kind, debit_words[d->state]);
+    if (e->kind == DP_ACK && d->state == DP_DEBIT_RELEASED && strcmp(d->update_hash, e->update_hash) != 0)
+        dp_report(c, WHY_ORDER, "ACK of another update than the RELEASE");
+    if (e->kind == DP_STARTED && c->r->state.owed > 0)
+        dp_report(c, WHY_BUDGET, "STARTED while %u debit(s) from before a RESTORE are still owed", c->r->state.owed);
+}
+
+static void check_other_release(dp_checker *c, const dp_entry *e)
+{
+    const dp_ledger_state *s = &c->r->state;
+    uint64_t micro = 0;
+    bool is_permitted = false;
+    for (size_t i = 0; i < s->n_policies; i++)
+        is_permitted |= has_code(s->policies[i].releases, "metrics");
+    if (!is_permitted)
+        dp_report(c, WHY_POLICY, "OTHER_RELEASE although no policy permits metrics");
+    if (strcmp(e->mechanism, DP_MECHANISM_RELEASE) != 0 || !dp_micro_parse(&micro, e->noise_multiplier) || micro == 0) {
+        dp_report(c, "what was released holds no noise, so no epsilon covers it", "OTHER_RELEASE without noise");
+        return;
+    }
+    check_budget(c, e, s->has_policy ? cost_of(c->r, e) : 0);
+}
+
+void dp_check_node(dp_checker *c, const dp_entry *e)
+{
+    const dp_policy *policy;
+    switch (e->kind) {
+    case DP_POLICY:
+        check_policy(c, e);
+        break;
+    case DP_DATASET:
+    case DP_APPROVE_PLAN:
+        policy = dp_replay_policy(c->r, e->dataset);
+        if (!policy)
+            dp_report(c, WHY_POLICY, "%s of data set %s, which has no POLICY", dp_kind_name(e->kind), e->dataset);
+        else if (e->kind == DP_DATASET && e->declared_patients != policy->declared_patients)
+            dp_report(c, WHY_POLICY, "DATASET with %u declared patients, the policy says %u", e->declared_patients,
+                      policy->declared_patients);
+        break;
+    case DP_RESERVE:
+        check_reserve(c, e);
+        break;
+    case DP_STARTED:
+    case DP_RELEASE:
+    case DP_ACK:
+    case DP_BURN:
+        check_debit(c, e);
+        break;
+    case DP_OTHER_RELEASE:
+        check_other_release(c, e);
+        break;
+    default: /* REFUSE, RESTORE: nothing more */
+        break;
+    }
+}
+
+/* --- what an entry does to the state, legal or not: what was written happened --- */
+
+static fl_code apply_policy(dp_replay *r, const dp_entry *e, fl_err *err)
+{
+    dp_ledger_state *s = &r->state;
+    double epsilon = 0, delta = 0;
+    dp_filter filter;
+    bool is_possible = dp_decimal_value(&epsilon, e->epsilon) && dp_decimal_value(&delta, e->delta) &&
+                       dp_filter_init(&filter, epsilon, delta, e->order, e->rungs, NULL) == FL_OK;
+    if (is_possible && !s->has_policy) {
+        s->filter = filter;
+        s->has_policy = true;
+        r->largest_epsilon = epsilon;
+    } else if (is_possible &&
+               dp_filter_init(&filter, epsilon, s->filter.delta, s->filter.order, s->filter.rungs, NULL) == FL_OK) {
+        bool is_raise = epsilon > r->largest_epsilon;
+        if (!is_raise || r->raises + 1 < s->filter.rungs) { /* a raise that was not allowed counts for nothing */
+            filter.spent = s->filter.spent;
+            s->filter = filter;
+        }
+        if (is_raise) {
+            r->largest_epsilon = epsilon;
+            r->raises++;
+        }
+    }
+
+    dp_policy *policy = NULL;
+    for (size_t i = 0; i < s->n_policies && !policy; i++) {
+        if (strcmp(s->policies[i].dataset, e->dataset) == 0)
+            policy = &s->policies[i];
+    }
+    if (!policy) {
+        if (!dp_grow((void **)&s->policies, &r->cap_policies, s->n_policies, sizeof *s->policies))
+            return dp_no_memory(err);
+        policy = &s->policies[s->n_policies++];
+    }
+    memset(policy, 0, sizeof *policy);
+    DP_COPY(policy->dataset, e->dataset);
+    DP_COPY(policy->releases, e->releases);
+    bool ok = dp_decimal_value(&policy->min_noise_multiplier, e->min_noise_multiplier) &&
+              dp_decimal_value(&policy->max_sampling_rate, e->max_sampling_rate) &&
+              dp_decimal_value(&policy->max_clip_norm, e->max_clip_norm);
+    assert(ok); /* dp_entry_read checked the texts */
+    policy->max_rounds = e->max_rounds;
+    policy->declared_patients = e->declared_patients;
+    policy->min_cohort = e->min_cohort;
+    return FL_OK;
+}
+
+static fl_code apply_approval(dp_replay *r, const dp_entry *e, fl_err *err)
+{
+    dp_ledger_state *s = &r->state;
+    if (!dp_grow((void **)&s->approvals, &r->cap_approvals, s->n_approvals, sizeof *s->approvals))
+        return dp_no_memory(err);
+    dp_approval *a = &s->approvals[s->n_approvals++];
+    DP_COPY(a->plan_hash, e->plan_hash);
+    DP_COPY(a->study, e->study);
+    DP_COPY(a->dataset, e->dataset);
+    DP_COPY(a->approver, e->approver);
+    return FL_OK;
+}
+
+/* Steps of the same terms are one segment. Only the newest charges are looked at, so that a hostile ledger stays
+ * linear; a segment that appears twice composes to the same. */
+static fl_code add_charge(dp_replay *r, const char *study, double q, double sigma, uint64_t steps, fl_err *err)
+{
+    enum { LOOK_BACK = 32 };
+    dp_ledger_state *s = &r->state;
+    for (size_t i = s->n_charges; i-- > 0 && s->n_charges - i <= LOOK_BACK;) {
+        dp_charge *c = &s->charges[i];
+        if (c->segment.q == q && c->segment.sigma == sigma && strcmp(c->study, study) == 0) {
+            c->segment.steps += steps;
+            return FL_OK;
+        }
+    }
+    if (!dp_grow((void **)&s->charges, &r->cap_charges, s->n_charges, sizeof *s->charges))
+        return dp_no_memory(err);
+    dp_charge *c = &s->charges[s->n_charges++];
+    *c = (dp_charge){.segment = {.q = q, .sigma = sigma, .steps = steps}};
+    snprintf(c->study, sizeof c->study, "%s", study);
+    return FL_OK;
+}
+
+static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
+{
+    dp_ledger_state *s = &r->state;
+    double cost = s->has_policy ? cost_of(r, e) : 0;
+    if (s->has_policy)
+        dp_filter_charge(&s->filter, cost);
+    double sigma = (double)dp_multiplier_micro(e->noise_variance, e->clip_units) / 1e6;
+    FL_TRY(add_charge(r, e->study, dp_rate_to_double(e->rate), sigma, e->steps, err));
+    if (dp_index_find(r, e->debit) != UINT32_MAX)
+        return FL_OK; /* repeated: charged again, the first one stays */
+    if (!dp_grow((void **)&s->debits, &r->cap_debits, s->n_debits, sizeof *s->debits))
+        return dp_no_memory(err);
+    dp_debit *d = &s->debits[s->n_debits];
+    *d = (dp_debit){.seq = e->seq, .round = e->round, .steps = e->steps, .state = DP_DEBIT_RESERVED, .cost = cost};
+    DP_COPY(d->id, e->debit);
+    DP_COPY(d->study, e->study);
+    DP_COPY(d->plan_hash, e->plan_hash);
+    s->n_debits++;
+    s->n_open++;
+    return dp_index_add(r, e->debit, (uint32_t)(s->n_debits - 1)) ? FL_OK : dp_no_memory(err);
+}
+
+static void apply_debit(dp_replay *r, const dp_entry *e)
+{
+    uint32_t position = dp_index_find(r, e->debit);
+    if (position == UINT32_MAX)
+        return;
+    dp_debit *d = &r->state.debits[position];
+    bool was_open = d->state < DP_DEBIT_ACKED;
+    bool was_reserved = d->state == DP_DEBIT_RESERVED;
+    switch (e->kind) {
+    case DP_STARTED:
+        d->state = DP_DEBIT_STARTED;
+        break;
+    case DP_RELEASE:
+        d->state = DP_DEBIT_RELEASED;
+        d->bytes = e->bytes;
+        DP_COPY(d->update_hash, e->update_hash);
+        break;
+    case DP_ACK:
+        d->state = DP_DEBIT_ACKED;
+        break;
+    default:
+        d->state = DP_DEBIT_BURNED;
+        if (was_reserved && r->state.owed > 0 && strcmp(e->reason, "restored") == 0)
+            r->state.owed--;
+        break;
+    }
+    bool is_open = d->state < DP_DEBIT_ACKED;
+    r->state.n_open += is_open;
+    r->state.n_open -= was_open;
+}
+
+static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
+{
+    uint64_t micro = 0;
+    if (r->state.has_policy)
+        dp_filter_charge(&r->state.filter, cost_of(r, e));
+    if (!dp_micro_parse(&micro, e->noise_multiplier) || micro == 0)
+        return FL_OK; /* without noise there is no finite segment; the filter holds infinity */
+    return add_charge(r, e->study, 1.0, (double)micro / 1e6, e->steps, err);
+}
+
+fl_code dp_apply_node(dp_replay *r, const dp_entry *e, fl_err *err)
+{
+    switch (e->kind) {
+    case DP_POLICY:
+        return apply_policy(r, e, err);
+    case DP_APPROVE_PLAN:
+        return apply_approval(r, e, err);
+    case DP_RESERVE:
+        return apply_reserve(r, e, err);
+    case DP_STARTED:
+    case DP_RELEASE:
+    case DP_ACK:
+    case DP_BURN:
+        apply_debit(r, e);
+        return FL_OK;
+    case DP_OTHER_RELEASE:
+        return apply_other_release(r, e, err);
+    case DP_RESTORE:
+        r->state.owed += e->missing;
+        return FL_OK;
+    default:
+        return FL_OK;
+    }
+}

@@ -1,0 +1,74 @@
+/* Between replay.c (the frame), replay_node.c and replay_coordinator.c (the rules of the two roles). */
+#ifndef PRIVACY_REPLAY_STATE_H
+#define PRIVACY_REPLAY_STATE_H
+
+#include "privacy/replay.h"
+
+/* Where a coordinator stands in one study. */
+typedef struct dp_study {
+    char name[DP_NAME_SIZE];
+    char plan_hash[DP_HEX_SIZE];
+    char model_hash[DP_HEX_SIZE]; /* the last PUBLISH; "" before */
+    char aggregate_hash[DP_HEX_SIZE];
+    uint32_t round; /* of the last ROUND_OPEN; 0 before */
+    bool has_roster, is_open, is_aggregated;
+    size_t first_received; /* of the open round, in state.received */
+    uint32_t n_members;
+    dp_member *members; /* of the last ROUND_OPEN */
+} dp_study;
+
+/* debit -> position in state.debits (node) or state.received (coordinator); open addressing, at most half full. */
+typedef struct dp_index {
+    uint32_t *slots; /* position + 1; 0: empty */
+    size_t capacity, n;
+} dp_index;
+
+#define DP_COPY(to, from)                                                                                              \
+    do {                                                                                                               \
+        _Static_assert(sizeof(to) >= sizeof(from), "room");                                                            \
+        memcpy(to, from, sizeof(from));                                                                                \
+    } while (0)
+
+struct dp_replay {
+    dp_ledger_state state;
+    dp_replay_trust trust;
+    dp_finding finding;
+    void *context;
+    uint64_t last_seq;
+    bool has_genesis;
+    double largest_epsilon; /* over all POLICY */
+    uint32_t raises;
+    dp_study *studies;
+    size_t n_studies;
+    size_t cap_policies, cap_approvals, cap_debits, cap_charges, cap_received, cap_studies;
+    dp_index index;
+    dp_entry entry; /* the line at hand */
+};
+
+/* Who hears of a finding: the caller's function, or dp_replay_would. */
+typedef struct dp_checker {
+    const dp_replay *r;
+    dp_finding finding;
+    void *context;
+    uint64_t seq;
+    uint64_t n;
+} dp_checker;
+
+void dp_report(dp_checker *c, const char *why, const char *format, ...) FL_PRINTF(3, 4);
+
+/* Room for one more element; false: no memory. */
+bool dp_grow(void **array, size_t *capacity, size_t n, size_t size);
+bool dp_index_add(dp_replay *r, const char *debit, uint32_t position);
+uint32_t dp_index_find(const dp_replay *r, const char *debit); /* UINT32_MAX: not there */
+const char *dp_index_key(const dp_replay *r, uint32_t position);
+
+fl_code dp_no_memory(fl_err *err);
+
+/* checks change nothing; apply does what the entry says, legal or not */
+void dp_check_node(dp_checker *c, const dp_entry *e);
+fl_code dp_apply_node(dp_replay *r, const dp_entry *e, fl_err *err) FL_MUST_USE;
+void dp_check_coordinator(dp_checker *c, const dp_entry *e);
+fl_code dp_apply_coordinator(dp_replay *r, const dp_entry *e, fl_err *err) FL_MUST_USE;
+void dp_studies_free(dp_replay *r);
+
+#endif
