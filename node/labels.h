@@ -1,0 +1,57 @@
+/*
+ * node_labels - a CSV of labels (RFC 4180: quotes, CRLF or LF, an optional UTF-8 mark), and which file each row means.
+ *
+ * Columns by the names in the first line, in any order and case; others are ignored:
+ *     file               relative to the CSV's folder, or absolute; or a base name that is the only one of its name
+ *     sop_instance_uid   the DICOM file's; one of these two at least
+ *     label              1 to 63 bytes
+ *     patient_id         whose image it is, for files that do not say it themselves
+ *     split              train, val or test; empty: not said
+ *
+ * A row that cannot be used costs one line on the terminal with its line number, and the other rows count. Patients and
+ * UIDs are hashed as they are read: no row keeps them in clear.
+ */
+#ifndef NODE_LABELS_H
+#define NODE_LABELS_H
+
+#include "base/buf.h"
+#include "node/data.h"
+
+#define NODE_LABELS_MAX_BYTES ((size_t)64 << 20)
+#define NODE_LABELS_MAX_FIELD 4096 /* of columns that are read; a label has its own limit */
+
+typedef struct node_label {
+    size_t line; /* in the file, from 1 */
+    char *file;  /* as written, "./" and "\" made plain; NULL: by UID */
+    char text[NODE_LABEL_MAX];
+    int split; /* node_split, -1: not said */
+    bool has_sop, has_patient;
+    bool is_bad; /* contradicts another row */
+    bool used;
+    uint8_t sop[32], patient[32];
+    size_t bad_line; /* the other row's */
+} node_label;
+
+typedef struct node_labels {
+    char *dir;  /* of the CSV, absolute; "" when parsed from memory */
+    char *path; /* of the CSV, absolute, links resolved */
+    node_label *rows;
+    size_t n, capacity;
+    size_t n_bad; /* rows that could not be used */
+    bool has_patient_column, has_split_column;
+    size_t *by_path, *by_base, *by_sop; /* indexes of rows, sorted */
+    size_t n_by_file, n_by_sop;
+} node_labels;
+
+/* FL_EFORMAT: no header, a needed column missing, not text. Lines about rows go to out (may be NULL). */
+fl_code node_labels_load(node_labels *l, const char *path, const uint8_t key[32], FILE *out, fl_err *err) FL_MUST_USE;
+fl_code node_labels_parse(node_labels *l, const char *text, size_t n, const char *name, const char *dir,
+                          const uint8_t key[32], FILE *out, fl_err *err) FL_MUST_USE;
+void node_labels_fini(node_labels *l);
+
+/* The row for a file, or NULL. path is absolute with links resolved; base_is_unique: no other file of this call has its
+ * base name. A row found by base name alone must be the only one with that base name. */
+node_label *node_labels_by_file(node_labels *l, const char *path, bool base_is_unique);
+node_label *node_labels_by_sop(node_labels *l, const uint8_t sop[32]);
+
+#endif
