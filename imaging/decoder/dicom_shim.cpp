@@ -5,6 +5,7 @@
 #include "dcmtk/dcmdata/dcfilefo.h"
 #include "dcmtk/dcmdata/dcistrmb.h"
 #include "dcmtk/dcmdata/dcitem.h"
+#include "dcmtk/dcmdata/dcmetinf.h"
 #include "dcmtk/dcmdata/dcpixel.h"
 #include "dcmtk/dcmdata/dcpixseq.h"
 #include "dcmtk/dcmdata/dcpxitem.h"
@@ -254,6 +255,8 @@ fl_code dicom_open(dicom_file **out, dicom_header *h, const uint8_t *bytes, size
         f->file.transferEnd();
         if (c == EC_StreamNotifyClient || c == EC_EndOfStream || c == EC_InvalidStream)
             return fail(err, FL_EFORMAT, "truncated, or a length in it is wrong", c);
+        if (c == EC_MemoryExhausted)
+            return fail(err, FL_EFORMAT, "a length in it is wrong, or it needs more memory than a file may take", c);
         if (c.bad())
             return fail(err, FL_EFORMAT, "damaged, or not DICOM", c);
         DcmDataset *set = f->file.getDataset();
