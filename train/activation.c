@@ -31,11 +31,33 @@ static void relu_backward(const nn_layer *l, float *dx, float *dw, const float *
         dx[i] = y[i] > 0 ? dy[i] : 0;
 }
 
-static void tanh_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
+/*
+ * tanh|x| = 1 - 2 / (exp(2|x|) + 1), without branches so that it becomes vector code; absolute error below 3e-7.
+ * exp(v) = 2^n exp(r), |r| <= ln(2)/2, by its Taylor polynomial. From 9 on tanh is 1 in float. NaN gives NaN.
+ */
+static inline float fast_tanh(float x)
+{
+    float v = 2 * fabsf(x);
+    v = v > 18.0f ? 18.0f : v;
+    float shifted = v * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the low bits now hold n, rounded */
+    float n = shifted - 12582912.0f;
+    float r = v - n * 0.693359375f + n * 2.12194440e-4f; /* ln 2 in two pieces */
+    float p = 1 + r * (1 + r * (0.5f + r * (1.66666667e-1f +
+                                            r * (4.16666667e-2f + r * (8.33333333e-3f + r * 1.38888889e-3f)))));
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits << 23) + 0x3f800000u; /* 2^n */
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return copysignf(1 - 2 / (p * power + 1), x);
+}
+
+static void tanh_forward(const nn_layer *l, float *restrict y, float *kept, float *scratch, const float *restrict x,
+                         const float *w)
 {
     (void)kept, (void)scratch, (void)w;
     for (size_t i = 0; i < l->n_in; i++)
-        y[i] = tanhf(x[i]);
+        y[i] = fast_tanh(x[i]);
 }
 
 static void tanh_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,

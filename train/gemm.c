@@ -3,8 +3,10 @@
 #include <assert.h>
 #include <cblas.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool is_portable; /* written once, before anybody multiplies */
@@ -100,27 +102,85 @@ bool nn_gemm_self_test(void)
     return ok;
 }
 
-static void start(void)
+/*
+ * OpenBLAS picks its kernel by the model number of the CPU, and takes the oldest one for a number it does not know:
+ * ten times too slow on a CPU newer than the library. Unless the environment says otherwise, such a choice is made
+ * again by what the CPU can do. The two functions are exported by builds with more than one kernel, and only there.
+ */
+extern void gotoblas_dynamic_init(void) __attribute__((weak));
+extern void gotoblas_dynamic_quit(void) __attribute__((weak));
+
+/* The best kernel whose instructions this CPU has; NULL where that is not known. */
+static const char *best_core(void)
 {
-    openblas_set_num_threads(1);
-    const char *preset = getenv("OPENBLAS_CORETYPE");
-    is_slow = preset && __builtin_cpu_supports("avx512f") && strcmp(preset, "SkylakeX") != 0 &&
-              strcmp(preset, "Cooperlake") != 0 && strcmp(preset, "SapphireRapids") != 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return "SkylakeX";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return "Haswell";
+#endif
+    return NULL;
+}
+
+/* Kernels without vectors of 8 floats. */
+static bool is_old(const char *core)
+{
+    static const char *const old[] = {"Katmai",       "Coppermine", "Northwood",  "Prescott", "Banias", "Atom",
+                                      "Core2",        "Penryn",     "Dunnington", "Nehalem",  "Athlon", "Opteron",
+                                      "Opteron_SSE3", "Barcelona",  "Nano",       "Bobcat"};
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        if (strcasecmp(core, old[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_avx512(const char *core)
+{
+    return strcasecmp(core, "SkylakeX") == 0 || strcasecmp(core, "Cooperlake") == 0 ||
+           strcasecmp(core, "SapphireRapids") == 0;
+}
+
+static void choose_core(void)
+{
+    const char *best = best_core();
+    if (!best || getenv("OPENBLAS_CORETYPE") || !is_old(openblas_get_corename()) || !gotoblas_dynamic_init ||
+        !gotoblas_dynamic_quit)
+        return;
+    setenv("OPENBLAS_CORETYPE", best, 1);
+    gotoblas_dynamic_quit();
+    gotoblas_dynamic_init();
+    unsetenv("OPENBLAS_CORETYPE");
+}
+
+static bool is_instrumented(void)
+{
 #if defined(__SANITIZE_THREAD__)
-    is_portable = true; /* BLAS is not instrumented: its locks are unknown to the checker */
+    return true; /* OpenBLAS is not built for the thread sanitizer, which does not see its locks */
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-    is_portable = true;
+    return true;
 #endif
 #endif
+    return false;
+}
+
+static void start(void)
+{
+    choose_core();
+    openblas_set_num_threads(1);
+    const char *best = best_core(), *core = openblas_get_corename();
+    is_slow = best && (is_old(core) || (strcmp(best, "SkylakeX") == 0 && !is_avx512(core)));
+    is_portable = is_instrumented();
     if (!is_portable && !nn_gemm_self_test()) {
         is_portable = true;
         fl_log(FL_WARN, "train", "gemm self-test failed kernel=%s: using the portable loop, which is slower",
                openblas_get_corename());
     }
-    if (is_slow)
-        fl_log(FL_WARN, "train", "OPENBLAS_CORETYPE=%s asks for a slower kernel than this CPU allows: unset it",
-               preset);
+    if (is_slow && !is_portable)
+        fl_log(FL_WARN, "train", "matrix kernel=%s is slower than this CPU allows (OPENBLAS_CORETYPE=%s)", core,
+               getenv("OPENBLAS_CORETYPE") ? getenv("OPENBLAS_CORETYPE") : "");
     fl_log(FL_DEBUG, "train", "gemm kernel=%s", is_portable ? "portable" : openblas_get_corename());
 }
 

@@ -11,13 +11,15 @@
 #include "base/err.h"
 #include <stdbool.h>
 
-/* Sets one BLAS thread, runs the self-test, logs the kernel's name, warns when the environment asks for a slow one.
- * Called by nn_model_create; more calls do nothing. Any thread. */
+/* Chooses the kernel where OpenBLAS did not know the CPU, sets one BLAS thread, runs the self-test, warns when the
+ * kernel is a slow one.
+ * Called by nn_model_create; more calls do nothing. Any thread; it may set and unset an environment variable for a
+ * moment, so a program with other threads calls it before it starts them. */
 void nn_gemm_start(void);
 /* true: OpenBLAS gave the same bits at every alignment and repeat. */
 bool nn_gemm_self_test(void);
 const char *nn_gemm_core(void); /* "SkylakeX", or "portable" */
-bool nn_gemm_is_slow(void);     /* the environment presets a kernel slower than the CPU allows */
+bool nn_gemm_is_slow(void);     /* the kernel is slower than the CPU allows, for example preset by the environment */
 
 /* C (m, n) with leading dimension ldc; op(A) is (m, k), op(B) is (k, n); beta 0 ignores C. */
 void nn_gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda, const float *b, int ldb,

@@ -37,6 +37,7 @@ typedef struct nn_plan {
     char spec[NN_PLAN_MAX_SPEC]; /* the layers, as text: train/model.h */
     uint32_t n_weights;          /* what the spec comes to; checked when parsed */
     uint32_t rounds, local_steps, quorum, deadline_s;
+    uint32_t slot_ms; /* updates leave at whole multiples of this after the announce */
     double local_learning_rate;
     nn_server_kind server;
     double server_learning_rate, server_momentum, server_weight_decay;

@@ -44,26 +44,34 @@ static fl_code maxpool_infer(nn_layer *l, fl_err *err)
 
 _Static_assert(sizeof(uint32_t) == sizeof(float), "indexes are kept in the place of floats");
 
+/* One row of outputs: every window position in turn over the whole row, so that the inner loop is vector code. */
+static void maxpool_row(const nn_layer *l, float *restrict y, uint32_t *restrict at, const float *restrict x,
+                        size_t first)
+{
+    for (uint32_t j = 0; j < l->out.W; j++) {
+        at[j] = (uint32_t)(first + (size_t)j * l->stride);
+        y[j] = x[first + (size_t)j * l->stride];
+    }
+    for (uint32_t u = 0; u < l->kernel_h; u++) {
+        for (uint32_t v = 0; v < l->kernel_w; v++) {
+            uint32_t start = (uint32_t)(first + (size_t)u * l->in.W + v);
+            for (uint32_t j = 0; j < l->out.W; j++) {
+                float value = x[start + j * l->stride];
+                bool is_better = (value > y[j]) | (value != value);
+                y[j] = is_better ? value : y[j];
+                at[j] = is_better ? start + j * l->stride : at[j];
+            }
+        }
+    }
+}
+
 static void maxpool_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
 {
     (void)scratch, (void)w;
-    size_t o = 0;
+    uint32_t *at = (uint32_t *)(void *)kept;
     for (uint32_t c = 0; c < l->out.C; c++) {
-        for (uint32_t i = 0; i < l->out.H; i++) {
-            for (uint32_t j = 0; j < l->out.W; j++, o++) {
-                size_t first = ((size_t)c * l->in.H + (size_t)i * l->stride) * l->in.W + (size_t)j * l->stride;
-                uint32_t best = (uint32_t)first;
-                for (uint32_t u = 0; u < l->kernel_h; u++) {
-                    for (uint32_t v = 0; v < l->kernel_w; v++) {
-                        size_t at = first + (size_t)u * l->in.W + v;
-                        if (x[at] > x[best] || x[at] != x[at])
-                            best = (uint32_t)at;
-                    }
-                }
-                y[o] = x[best];
-                memcpy(&kept[o], &best, sizeof best);
-            }
-        }
+        for (uint32_t i = 0; i < l->out.H; i++, y += l->out.W, at += l->out.W)
+            maxpool_row(l, y, at, x, ((size_t)c * l->in.H + (size_t)i * l->stride) * l->in.W);
     }
 }
 
@@ -74,11 +82,9 @@ static void maxpool_backward(const nn_layer *l, float *dx, float *dw, const floa
     if (!dx)
         return;
     memset(dx, 0, l->n_in * sizeof *dx);
-    for (size_t o = 0; o < l->n_out; o++) {
-        uint32_t at;
-        memcpy(&at, &kept[o], sizeof at);
-        dx[at] += dy[o];
-    }
+    const uint32_t *at = (const uint32_t *)(const void *)kept;
+    for (size_t o = 0; o < l->n_out; o++)
+        dx[at[o]] += dy[o];
 }
 
 static void avgpool_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
