@@ -146,7 +146,8 @@ static fl_code certificates_check(wire_invitation *out, int64_t now_s, fl_err *e
     }
     if ((code = fl_cert_read(&ca, out->ca_pem, err)) || (code = fl_cert_read(&own, out->cert_pem, err)) ||
         (code = fl_cert_check(out->cert_pem, out->ca_pem, FL_CERT_ENROL, now_s, err))) {
-        fl_fail_in(err, "invitation");
+        if (err)
+            fl_fail_in(err, "invitation");
         return code;
     }
     if (strcmp(own.name, out->name))
