@@ -243,15 +243,10 @@ fl_code led_export(led_ledger *l, const char *path, fl_err *err)
     fl_buf_init(&text, (size_t)1 << 31);
     fl_buf_init(&pub, 4096);
     char pub_path[FL_PATH_MAX];
-    size_t n = strlen(path);
-    if (n > 6 && strcmp(path + n - 6, ".jsonl") == 0)
-        n -= 6;
     fl_code rc = FL_OK;
-    if (n + 5 > sizeof pub_path)
+    if (snprintf(pub_path, sizeof pub_path, "%s.pub", path) >= (int)sizeof pub_path)
         rc = fl_fail(err, FL_EFORMAT, "%.64s...: path too long", path);
     else {
-        memcpy(pub_path, path, n);
-        strcpy(pub_path + n, ".pub");
         dp_export_public(&pub, l->vkey);
         if ((rc = append_export(l, err)) == FL_OK && (rc = gather(l, &text, err)) == FL_OK &&
             (rc = fl_file_write(path, text.bytes, text.size, 0644, err)) == FL_OK)

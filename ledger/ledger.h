@@ -39,8 +39,7 @@ const char *led_vkey(const led_ledger *l);
 /* A note of ours with another party's signature on it: kept as evidence. */
 fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err) FL_MUST_USE;
 
-/* Writes path (the lines and the last line over their whole size) and path's .pub beside it: FILE.jsonl gives FILE.pub,
- * any other FILE gives FILE.pub. An EXPORT entry is appended first, in a transaction of its own. */
+/* Writes path (the lines and the last line over their whole size) and path.pub, the verifier key. An EXPORT entry is appended first, in a transaction of its own. */
 fl_code led_export(led_ledger *l, const char *path, fl_err *err) FL_MUST_USE;
 
 #endif

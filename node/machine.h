@@ -34,14 +34,30 @@
 #define NODE_RETRY_MS    1000
 
 typedef enum node_phase {
-    NODE_POLLING, NODE_FETCHING, NODE_TRAINING, NODE_RELEASED, NODE_COSIGNED, NODE_UPLOADING, NODE_DELIVERING,
+    NODE_POLLING,
+    NODE_FETCHING,
+    NODE_TRAINING,
+    NODE_RELEASED,
+    NODE_COSIGNED,
+    NODE_UPLOADING,
+    NODE_DELIVERING,
     NODE_HALTED,
 } node_phase;
 
 /* Why a round was not taken; the words stand in REFUSE entries and in `status`. */
 typedef enum node_reason {
-    NODE_R_NONE, NODE_R_NOT_APPROVED, NODE_R_OVER_BUDGET, NODE_R_POLICY, NODE_R_SMALL_COHORT, NODE_R_NOT_IN_ROSTER,
-    NODE_R_ROLLBACK, NODE_R_REVOKED, NODE_R_EQUIVOCATION, NODE_R_TRAINING, NODE_R_BURNS, NODE_R_ROUND_CLOSED,
+    NODE_R_NONE,
+    NODE_R_NOT_APPROVED,
+    NODE_R_OVER_BUDGET,
+    NODE_R_POLICY,
+    NODE_R_SMALL_COHORT,
+    NODE_R_NOT_IN_ROSTER,
+    NODE_R_ROLLBACK,
+    NODE_R_REVOKED,
+    NODE_R_EQUIVOCATION,
+    NODE_R_TRAINING,
+    NODE_R_BURNS,
+    NODE_R_ROUND_CLOSED,
     NODE_R_MODEL,
 } node_reason;
 const char *node_reason_text(node_reason reason);
@@ -51,8 +67,8 @@ typedef struct node_plan {
     fl_hash hash;
     char study[WIRE_NAME_MAX];
     bool readable, approved, joined, left;
-    bool within_policy;            /* of the policy in force; the host keeps it true */
-    node_reason refused;           /* the last reason this plan's rounds were refused for */
+    bool within_policy;  /* of the policy in force; the host keeps it true */
+    node_reason refused; /* the last reason this plan's rounds were refused for */
     uint32_t refused_round;
     uint32_t rounds, local_steps, last_round; /* last_round: the newest round that is over for this node */
     uint32_t burns, burn_round;
@@ -60,13 +76,13 @@ typedef struct node_plan {
     uint64_t noise_variance, update_bytes, model_bytes, declared_patients;
     dp_rate rate;
     char sampling_rate[24], clip_norm[24], noise_multiplier[24];
-    double cost;                   /* of one round, at the filter's order */
+    double cost; /* of one round, at the filter's order */
 } node_plan;
 
 /* The round under way. Persistent. */
 typedef struct node_round {
     node_phase phase;
-    uint32_t plan;                 /* index into plans */
+    uint32_t plan; /* index into plans */
     uint32_t round;
     fl_hash model_hash, announce_hash, update_hash;
     uint64_t update_bytes;
@@ -75,44 +91,47 @@ typedef struct node_round {
 
 typedef struct node_state {
     char name[WIRE_NAME_MAX];
-    uint64_t ledger_size;          /* lines */
-    dp_filter filter;              /* rebuilt from the ledger at load */
-    bool has_filter;               /* false before the first POLICY */
+    uint64_t ledger_size; /* lines */
+    dp_filter filter;     /* rebuilt from the ledger at load */
+    bool has_filter;      /* false before the first POLICY */
     uint32_t n_plans;
     node_plan plans[NODE_MAX_PLANS];
     node_round now;
     node_reason halted;
-    uint64_t boot;                 /* counts starts: the high half of a sequence number */
+    uint64_t boot; /* counts starts: the high half of a sequence number */
     /* not persistent */
-    uint32_t n_sent, cohort;       /* cohort: sites in the announce of the round under way */
-    bool asking;                   /* a request is out, `request` */
+    uint32_t n_sent, cohort; /* cohort: sites in the announce of the round under way */
+    bool asking;             /* a request is out, `request` */
     wire_message request;
     int64_t slot_at_ms, announced_at_ms;
-    uint32_t failures;             /* requests in a row without an answer */
+    uint32_t failures; /* requests in a row without an answer */
 } node_state;
 
 typedef enum node_event_kind {
-    NODE_EV_START,      /* state was loaded */
-    NODE_EV_REPLY,      /* reply: the answer to `request` */
-    NODE_EV_NO_REPLY,   /* it will not come */
-    NODE_EV_PLAN,       /* plan: received, parsed, stored as an object */
-    NODE_EV_FETCHED, NODE_EV_FETCH_FAILED, /* the model is an object here / cannot be had now */
-    NODE_EV_MODEL_BAD,  /* the bytes with the right hash are no model of this plan */
-    NODE_EV_TRAINED, NODE_EV_TRAIN_FAILED, /* hash, size of the update object */
-    NODE_EV_UPLOADED, NODE_EV_UPLOAD_FAILED,
+    NODE_EV_START,    /* state was loaded */
+    NODE_EV_REPLY,    /* reply: the answer to `request` */
+    NODE_EV_NO_REPLY, /* it will not come */
+    NODE_EV_PLAN,     /* plan: received, parsed, stored as an object */
+    NODE_EV_FETCHED,
+    NODE_EV_FETCH_FAILED, /* the model is an object here / cannot be had now */
+    NODE_EV_MODEL_BAD,    /* the bytes with the right hash are no model of this plan */
+    NODE_EV_TRAINED,
+    NODE_EV_TRAIN_FAILED, /* hash, size of the update object */
+    NODE_EV_UPLOADED,
+    NODE_EV_UPLOAD_FAILED,
     NODE_EV_TIMER,
-    NODE_EV_POLICY,     /* plans and filter changed under a command: approve, leave, restore */
+    NODE_EV_POLICY, /* plans and filter changed under a command: approve, leave, restore */
 } node_event_kind;
 
 typedef struct node_event {
     node_event_kind kind;
-    int64_t now_ms;                /* monotonic */
-    uint8_t random[24];            /* fresh, from the CSPRNG: debit and request ids */
+    int64_t now_ms;     /* monotonic */
+    uint8_t random[24]; /* fresh, from the CSPRNG: debit and request ids */
     const wire_message *reply;
     const node_plan *plan;
     fl_hash hash;
     uint64_t size_bytes;
-    bool round_closed;             /* UPLOAD_FAILED: the coordinator says the round is over */
+    bool round_closed; /* UPLOAD_FAILED: the coordinator says the round is over */
 } node_event;
 
 typedef enum node_action_kind {

@@ -35,7 +35,8 @@ static int show_reply(const fl_buf *reply, const char *program, FILE *out, FILE 
     const uint8_t *at = reply->bytes, *end = reply->bytes + reply->size;
     size_t code, n_out;
     if (!get_u32(&code, &at, end) || !get_u32(&n_out, &at, end) || n_out > (size_t)(end - at) || code > 255) {
-        fprintf(err, "%s: the running program gave an answer that cannot be read: is it of another version?\n", program);
+        fprintf(err, "%s: the running program gave an answer that cannot be read: is it of another version?\n",
+                program);
         return 3;
     }
     fwrite(at, 1, n_out, out);

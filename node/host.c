@@ -1,0 +1,534 @@
+#include "node/host.h"
+
+#include "base/log.h"
+#include "crypto/csprng.h"
+#include "privacy/cosign.h"
+#include "proto/msg/envelope.h"
+#include "train/model.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESTART_MS   5000
+#define REPLY_MS     15000 /* beyond what a long poll asks for */
+#define MAX_FAILURES 8     /* of one transfer without progress; then the machine asks again */
+
+typedef enum transfer { TRANSFER_NONE, TRANSFER_FETCH, TRANSFER_UPLOAD } transfer;
+
+struct node_host {
+    node_store *store;
+    node_host_config config;
+    node_state state;
+    node_actions actions;
+    wire_decoder decoder;
+    fl_csprng random;
+    uint64_t last_sequence; /* of the coordinator */
+    char cosigned[WIRE_NOTE_MAX];
+    bool restart;         /* the state was thrown away: START at the next timer */
+    const char *new_plan; /* text of the plan that this step stores */
+    size_t n_new_plan;
+
+    /* the transfer under way */
+    transfer transfer;
+    fl_hash object;
+    uint64_t total, offset;
+    unsigned failures;
+    wire_piece piece;
+    wire_message asked; /* the request that is out, whoever asked */
+    fl_buf bytes;       /* its envelope */
+    uint8_t *buffer;
+};
+
+static void run(node_host *h, node_event *ev);
+
+static void transfer_ended(node_host *h, node_event_kind kind, bool round_closed)
+{
+    h->transfer = TRANSFER_NONE;
+    node_event ev = {.kind = kind, .round_closed = round_closed};
+    run(h, &ev);
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+static void send_request(node_host *h, const wire_message *m)
+{
+    fl_err err;
+    h->asked = *m;
+    fl_buf_clear(&h->bytes);
+    if (wire_pack(&h->bytes, m, &h->store->key, &err)) {
+        fl_log(FL_ERROR, "wire", "request=%s %s", wire_kind_name(m->kind), err.text);
+        h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + RESTART_MS);
+        h->restart = true;
+        return;
+    }
+    unsigned timeout = REPLY_MS + (m->kind == WIRE_POLL ? m->u.poll.wait_ms : 0);
+    h->config.send(h->config.ctx, h->bytes.bytes, h->bytes.size, timeout);
+}
+
+static void send_machine_request(node_host *h)
+{
+    wire_message m = h->state.request;
+    if (m.kind == WIRE_HEAD) {
+        const char *note = led_note(h->store->ledger);
+        assert(strlen(note) < sizeof m.u.head.note);
+        strcpy(m.u.head.note, note);
+    }
+    send_request(h, &m);
+}
+
+/* The bytes are a model of the plan: looked at before any budget is reserved for it. */
+static bool model_ok(node_host *h)
+{
+    fl_err err = {.text = "out of memory"};
+    fl_buf bytes;
+    fl_buf_init(&bytes, WIRE_OBJECT_MAX);
+    float *w = malloc(h->total ? h->total : 1);
+    bool ok = w && fl_objects_get(h->store->objects, &bytes, &h->object, &err) == FL_OK &&
+              nn_weights_read(w, h->total / 4, bytes.bytes, bytes.size, &err) == FL_OK;
+    if (!ok)
+        fl_log(FL_ERROR, "fetch", "the model cannot be used: %s", err.text);
+    free(w);
+    fl_buf_fini(&bytes);
+    return ok;
+}
+
+/* The next piece, or its end. */
+static void transfer_next(node_host *h)
+{
+    wire_message m = {0};
+    const node_plan *p = &h->state.plans[h->state.now.plan];
+    if (h->transfer == TRANSFER_FETCH) {
+        if (fl_objects_have(h->store->objects, &h->object, NULL)) {
+            transfer_ended(h, model_ok(h) ? NODE_EV_FETCHED : NODE_EV_MODEL_BAD, false);
+            return;
+        }
+        m.kind = WIRE_FETCH;
+        m.u.fetch.object = h->object;
+        m.u.fetch.offset = h->offset = fl_objects_length(h->store->objects, &h->object);
+        m.u.fetch.max_bytes = wire_piece_take(&h->piece, h->total - h->offset);
+    } else {
+        fl_err err;
+        size_t n;
+        uint32_t want = wire_piece_take(&h->piece, h->total - h->offset);
+        if (fl_objects_read_at(h->store->objects, h->buffer, want, &h->object, h->offset, &n, &err) || n != want) {
+            fl_log(FL_ERROR, "upload", "the update cannot be read: %s", err.text);
+            transfer_ended(h, NODE_EV_UPLOAD_FAILED, false);
+            return;
+        }
+        m.kind = WIRE_UPLOAD;
+        m.u.upload.object = h->object;
+        m.u.upload.offset = h->offset;
+        m.u.upload.total = h->total;
+        m.u.upload.bytes = h->buffer;
+        m.u.upload.n_bytes = want;
+    }
+    memcpy(m.sender, h->state.name, sizeof m.sender);
+    memcpy(m.study, p->study, sizeof m.study);
+    m.round = h->state.now.round;
+    memcpy(m.debit, h->state.now.debit, sizeof m.debit);
+    m.request_id = fl_csprng_u64(&h->random);
+    m.sequence = h->state.boot << 32 | ++h->state.n_sent;
+    send_request(h, &m);
+}
+
+static void transfer_begin(node_host *h, transfer kind, const fl_hash *object, uint64_t total)
+{
+    h->transfer = kind;
+    h->object = *object;
+    h->total = total;
+    h->offset = 0;
+    h->failures = 0;
+    transfer_next(h);
+}
+
+static void transfer_retry(node_host *h)
+{
+    wire_piece_cut(&h->piece);
+    if (++h->failures >= MAX_FAILURES) {
+        transfer_ended(h, h->transfer == TRANSFER_FETCH ? NODE_EV_FETCH_FAILED : NODE_EV_UPLOAD_FAILED, false);
+        return;
+    }
+    h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + NODE_RETRY_MS);
+}
+
+static void fetch_reply(node_host *h, const wire_message *m)
+{
+    bool done;
+    fl_err err;
+    if (m->kind == WIRE_ERROR) {
+        transfer_ended(h, NODE_EV_FETCH_FAILED, false);
+        return;
+    }
+    if (m->u.bytes.total != h->total) { /* a model of another size than the plan's */
+        transfer_ended(h, NODE_EV_MODEL_BAD, false);
+        return;
+    }
+    fl_code rc = fl_objects_append(h->store->objects, &h->object, m->u.bytes.offset, m->u.bytes.bytes,
+                                   m->u.bytes.n_bytes, h->total, &done, &err);
+    if (rc) {
+        fl_log(FL_WARN, "fetch", "%s", err.text);
+        transfer_retry(h);
+        return;
+    }
+    h->failures = 0;
+    wire_piece_done(&h->piece);
+    transfer_next(h);
+}
+
+static void upload_reply(node_host *h, const wire_message *m)
+{
+    if (m->kind == WIRE_ERROR) {
+        const wire_error_code code = m->u.error.code;
+        const bool over = code == WIRE_E_STALE_ROUND || code == WIRE_E_UNKNOWN_STUDY || code == WIRE_E_NOT_A_MEMBER ||
+                          code == WIRE_E_REVOKED;
+        if (over || code == WIRE_E_EQUIVOCATION) {
+            transfer_ended(h, NODE_EV_UPLOAD_FAILED, over);
+            return;
+        }
+        transfer_retry(h);
+        return;
+    }
+    if (m->u.length.length <= h->offset && ++h->failures >= MAX_FAILURES) { /* it takes nothing */
+        transfer_ended(h, NODE_EV_UPLOAD_FAILED, false);
+        return;
+    }
+    if (m->u.length.length > h->offset) {
+        h->failures = 0;
+        wire_piece_done(&h->piece);
+    }
+    h->offset = m->u.length.length; /* what is verified over there, also after its restart */
+    if (h->offset >= h->total)
+        transfer_ended(h, NODE_EV_UPLOADED, false);
+    else
+        transfer_next(h);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------ */
+
+static fl_code store_entry(node_host *h, dp_entry *e, fl_err *err)
+{
+    if (e->kind == DP_ACK)
+        fl_base64_encode(e->checkpoint, (const uint8_t *)h->cosigned, strlen(h->cosigned));
+    return led_append(h->store->ledger, e, err);
+}
+
+static bool is_store(const node_action *a)
+{
+    return a->kind == NODE_LEDGER || a->kind == NODE_PUT_PLAN || a->kind == NODE_PUT_ROUND;
+}
+
+static fl_code commit(node_host *h, fl_err *err)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < h->actions.n; i++)
+        any |= is_store(&h->actions.list[i]);
+    if (!any)
+        return FL_OK;
+    fl_code rc = fl_db_begin(h->store->db, err);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < h->actions.n && rc == FL_OK; i++) {
+        node_action *a = &h->actions.list[i];
+        if (a->kind == NODE_LEDGER)
+            rc = store_entry(h, &a->entry, err);
+        else if (a->kind == NODE_PUT_ROUND)
+            rc = node_round_put(h->store, &h->state, err);
+        else if (a->kind == NODE_PUT_PLAN) {
+            rc = node_plan_put(h->store, &h->state, a->plan, err);
+            if (rc == FL_OK && h->new_plan)
+                rc = node_plan_keep(h->store, a->plan, h->new_plan, h->n_new_plan, err);
+        }
+    }
+    if (rc) {
+        fl_db_rollback(h->store->db);
+        return rc;
+    }
+    return fl_db_commit(h->store->db, err);
+}
+
+static void throw_away(node_host *h, const fl_err *why)
+{
+    fl_err err;
+    fl_log(FL_ERROR, "store", "%s; nothing was sent, trying again", why->text);
+    h->transfer = TRANSFER_NONE;
+    h->restart = true;
+    if (led_reload(h->store->ledger, &err) || node_state_load(&h->state, h->store, &err))
+        fl_log(FL_ERROR, "store", "%s", err.text); /* restart loads again */
+    h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + RESTART_MS);
+}
+
+static void say(node_host *h, const node_action *a)
+{
+    const node_plan *p = a->plan < h->state.n_plans ? &h->state.plans[a->plan] : NULL;
+    fl_log(a->reason == NODE_R_OVER_BUDGET ? FL_WARN : FL_ERROR, "round", "refused reason=%s study=%s round=%u%s",
+           node_reason_text(a->reason), p ? p->study : "-", p ? p->refused_round : 0,
+           a->reason == NODE_R_OVER_BUDGET ? " (the budget of this hospital's patients does not cover another round)"
+                                           : "");
+}
+
+static void perform(node_host *h)
+{
+    /* An action may lead to another step, which overwrites h->actions: at most one that does stands in a step, and it
+     * comes last but for what only logs. */
+    node_action last = {0};
+    bool leads = false;
+    for (uint32_t i = 0; i < h->actions.n; i++) {
+        node_action *a = &h->actions.list[i];
+        if (a->kind == NODE_TIMER)
+            h->config.timer(h->config.ctx, a->at_ms);
+        else if (a->kind == NODE_SAY)
+            say(h, a);
+        else if (!is_store(a)) {
+            assert(!leads);
+            leads = true;
+            last.kind = a->kind;
+            last.size_bytes = a->size_bytes;
+        }
+    }
+    if (!leads)
+        return;
+    const node_round *now = &h->state.now;
+    if (last.kind == NODE_SEND)
+        send_machine_request(h);
+    else if (last.kind == NODE_FETCH)
+        transfer_begin(h, TRANSFER_FETCH, &now->model_hash, last.size_bytes);
+    else if (last.kind == NODE_UPLOAD)
+        transfer_begin(h, TRANSFER_UPLOAD, &now->update_hash, last.size_bytes);
+    else if (last.kind == NODE_TRAIN) {
+        node_training what = {.plan = now->plan,
+                              .round = now->round,
+                              .declared_patients = h->state.plans[now->plan].declared_patients,
+                              .model_hash = now->model_hash};
+        memcpy(what.debit, now->debit, sizeof what.debit);
+        h->config.train(h->config.ctx, &what);
+    }
+}
+
+static void run(node_host *h, node_event *ev)
+{
+    fl_err err;
+    ev->now_ms = h->config.now_ms(h->config.ctx);
+    fl_csprng_bytes(&h->random, ev->random, sizeof ev->random);
+    h->actions.n = 0;
+    const fl_hash old_update = h->state.now.update_hash, old_model = h->state.now.model_hash;
+    const node_phase before = h->state.now.phase;
+    node_step(&h->state, ev, &h->actions);
+    if (commit(h, &err)) {
+        throw_away(h, &err);
+        return;
+    }
+    if (before >= NODE_TRAINING && before <= NODE_DELIVERING && h->state.now.phase == NODE_POLLING) {
+        /* the round is over: its bytes are no longer owed to anybody */
+        if (before >= NODE_RELEASED && fl_objects_remove(h->store->objects, &old_update, &err))
+            fl_log(FL_WARN, "store", "%s", err.text);
+        if (fl_objects_have(h->store->objects, &old_model, NULL) &&
+            fl_objects_remove(h->store->objects, &old_model, &err))
+            fl_log(FL_WARN, "store", "%s", err.text);
+    }
+    perform(h);
+}
+
+static void restart(node_host *h)
+{
+    fl_err err;
+    if (led_reload(h->store->ledger, &err) || node_state_load(&h->state, h->store, &err)) {
+        fl_log(FL_ERROR, "store", "%s", err.text);
+        h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + RESTART_MS);
+        return;
+    }
+    h->config.apply_policy(h->config.ctx, &h->state);
+    h->restart = false;
+    h->state.n_sent = (uint32_t)(h->asked.sequence & 0xffffffff); /* this start has used these */
+    node_event ev = {.kind = NODE_EV_START};
+    run(h, &ev);
+}
+
+/* ---- what comes in ---------------------------------------------------------------------------------------------- */
+
+static void plan_arrived(node_host *h, const wire_message *m)
+{
+    node_plan described = {0};
+    nn_plan *plan = malloc(sizeof *plan);
+    fl_err err = {.text = "out of memory"};
+    if (m->u.plan.index != h->state.n_plans) {
+        free(plan);
+        node_event no = {.kind = NODE_EV_NO_REPLY};
+        run(h, &no);
+        return;
+    }
+    described.hash = fl_sha256(m->u.plan.json, m->u.plan.n_bytes);
+    memcpy(described.study, m->study, sizeof described.study);
+    if (m->u.plan.n_bytes == 0)
+        fl_log(FL_INFO, "plan", "study=%s is for other hospitals", m->study);
+    else if (!plan || nn_plan_parse(plan, m->u.plan.json, m->u.plan.n_bytes, &err) || strcmp(plan->name, m->study) ||
+             !plan->is_private)
+        fl_log(FL_ERROR, "plan", "study=%s cannot be read by this version: %s", m->study, err.text);
+    else {
+        node_plan_describe(&described, plan);
+        fl_log(FL_INFO, "plan", "study=%s arrived: see `cordon-node plan list`", m->study);
+    }
+    h->new_plan = m->u.plan.json;
+    h->n_new_plan = m->u.plan.n_bytes;
+    node_event ev = {.kind = NODE_EV_PLAN, .plan = &described};
+    run(h, &ev);
+    h->new_plan = NULL;
+    free(plan);
+}
+
+/* The coordinator's signature on exactly our note. */
+static bool cosigned_ok(node_host *h, const char *note, fl_err *err)
+{
+    const char *own = led_note(h->store->ledger);
+    if (strncmp(note, own, strlen(own)) != 0)
+        return fl_fail(err, FL_EREFUSED, "the cosigned note is not our head"), false;
+    return dp_checkpoint_verify_cosigned(note, strlen(note), led_vkey(h->store->ledger), h->store->coordinator_vkey,
+                                         NULL, NULL, err) == FL_OK;
+}
+
+static bool accept_evidence(node_host *h, const wire_message *m, fl_err *err)
+{
+    if (m->kind == WIRE_RECEIPT)
+        return wire_receipt_verify(m->u.receipt.signature, h->store->coordinator_key, h->asked.study, h->asked.round,
+                                   h->state.name, h->asked.debit, &m->u.receipt.update_hash) ||
+               (fl_fail(err, FL_EREFUSED, "the receipt's signature is wrong"), false);
+    if (m->kind != WIRE_COSIGNED)
+        return true;
+    if (!cosigned_ok(h, m->u.cosigned.note, err))
+        return false;
+    strcpy(h->cosigned, m->u.cosigned.note);
+    const uint64_t size = led_state(h->store->ledger)->n_entries;
+    return node_meta_put(h->store, "cosigned", h->cosigned, err) == FL_OK &&
+           led_cosigned(h->store->ledger, size, h->cosigned, err) == FL_OK;
+}
+
+static fl_code open_reply(node_host *h, wire_message *m, const uint8_t *bytes, size_t n, fl_err *err)
+{
+    fl_code rc;
+    if ((rc = wire_unpack(m, &h->decoder, bytes, n, err)) ||
+        (rc = wire_verify(&h->decoder, h->store->coordinator_key, err)) ||
+        (rc = wire_check_reply(&h->asked, m, h->store->coordinator, err)) ||
+        (rc = wire_check_fresh(&h->last_sequence, m, err)))
+        return rc;
+    return accept_evidence(h, m, err) ? FL_OK : FL_EREFUSED;
+}
+
+void node_host_reply(node_host *h, const uint8_t *bytes, size_t n)
+{
+    fl_err err = {0};
+    wire_message m;
+    if (h->restart)
+        return;
+    if (open_reply(h, &m, bytes, n, &err)) {
+        fl_log(FL_WARN, "wire", "reply to %s refused: %s", wire_kind_name(h->asked.kind), err.text);
+        node_host_no_reply(h);
+        return;
+    }
+    if (m.kind == WIRE_ERROR)
+        fl_log(FL_WARN, "wire", "coordinator answers %s: %s: %s", wire_kind_name(h->asked.kind),
+               wire_error_name(m.u.error.code), m.u.error.text);
+    if (h->transfer == TRANSFER_FETCH)
+        fetch_reply(h, &m);
+    else if (h->transfer == TRANSFER_UPLOAD)
+        upload_reply(h, &m);
+    else if (m.kind == WIRE_PLAN && h->asked.kind == WIRE_POLL)
+        plan_arrived(h, &m);
+    else {
+        node_event ev = {.kind = NODE_EV_REPLY, .reply = &m};
+        run(h, &ev);
+    }
+}
+
+void node_host_no_reply(node_host *h)
+{
+    if (h->restart)
+        return;
+    if (h->transfer != TRANSFER_NONE) {
+        transfer_retry(h);
+        return;
+    }
+    node_event ev = {.kind = NODE_EV_NO_REPLY};
+    run(h, &ev);
+}
+
+void node_host_timer(node_host *h)
+{
+    if (h->restart)
+        restart(h);
+    else if (h->transfer != TRANSFER_NONE)
+        transfer_next(h);
+    else {
+        node_event ev = {.kind = NODE_EV_TIMER};
+        run(h, &ev);
+    }
+}
+
+void node_host_trained(node_host *h, const char *debit, const fl_hash *update_hash, uint64_t size_bytes)
+{
+    node_event ev = {.kind = NODE_EV_TRAINED, .hash = *update_hash, .size_bytes = size_bytes};
+    if (!h->restart && strcmp(debit, h->state.now.debit) == 0)
+        run(h, &ev);
+}
+
+void node_host_train_failed(node_host *h, const char *debit)
+{
+    node_event ev = {.kind = NODE_EV_TRAIN_FAILED};
+    if (!h->restart && strcmp(debit, h->state.now.debit) == 0)
+        run(h, &ev);
+}
+
+void node_host_changed(node_host *h)
+{
+    const dp_ledger_state *ledger = led_state(h->store->ledger);
+    h->state.ledger_size = ledger->n_entries;
+    h->state.has_filter = ledger->has_policy;
+    if (ledger->has_policy)
+        h->state.filter = ledger->filter;
+    h->config.apply_policy(h->config.ctx, &h->state);
+    node_event ev = {.kind = NODE_EV_POLICY};
+    if (!h->restart && h->transfer == TRANSFER_NONE)
+        run(h, &ev);
+}
+
+void node_host_start(node_host *h)
+{
+    node_event ev = {.kind = NODE_EV_START};
+    run(h, &ev);
+}
+
+node_state *node_host_state(node_host *h)
+{
+    return &h->state;
+}
+
+fl_code node_host_open(node_host **out, node_store *store, const node_host_config *config, fl_err *err)
+{
+    node_host *h = calloc(1, sizeof *h);
+    if (!h || !(h->buffer = malloc(WIRE_PIECE_MAX))) {
+        free(h);
+        return fl_fail(err, FL_EENV, "node: out of memory");
+    }
+    h->store = store;
+    h->config = *config;
+    fl_csprng_init(&h->random);
+    fl_buf_init(&h->bytes, WIRE_ENVELOPE_MAX);
+    fl_code rc;
+    if ((rc = node_store_count_start(store, err)) || (rc = node_state_load(&h->state, store, err)) ||
+        (rc = node_meta_get(store, "cosigned", h->cosigned, sizeof h->cosigned, err))) {
+        node_host_close(h);
+        return rc;
+    }
+    config->apply_policy(config->ctx, &h->state);
+    *out = h;
+    return FL_OK;
+}
+
+void node_host_close(node_host *h)
+{
+    if (!h)
+        return;
+    fl_csprng_fini(&h->random);
+    wire_decoder_fini(&h->decoder);
+    fl_buf_fini(&h->bytes);
+    free(h->buffer);
+    free(h);
+}
