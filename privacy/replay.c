@@ -181,6 +181,7 @@ static fl_code apply_entry(dp_replay *r, const dp_entry *e, fl_err *err)
         if (e->kind == DP_GENESIS) {
             s->is_coordinator = strcmp(e->role, "coordinator") == 0;
             DP_COPY(s->key, e->key);
+            DP_COPY(s->first_key, e->key);
         }
     }
     DP_COPY(s->t, e->t);

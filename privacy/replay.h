@@ -86,10 +86,11 @@ typedef struct dp_received {
 typedef struct dp_ledger_state {
     char node[DP_NAME_SIZE];
     bool is_coordinator, is_closed, has_policy;
-    char key[DP_VKEY_MAX]; /* the vkey in force */
-    char t[24];            /* of the last line; a writer whose clock is behind it writes this one again */
-    uint64_t n_entries;    /* seq of the last line */
-    fl_hash head;          /* prev of the next line; zeros at the start */
+    char key[DP_VKEY_MAX];       /* the vkey in force */
+    char first_key[DP_VKEY_MAX]; /* GENESIS's */
+    char t[24];                  /* of the last line; a writer whose clock is behind it writes this one again */
+    uint64_t n_entries;          /* seq of the last line */
+    fl_hash head;                /* prev of the next line; zeros at the start */
     dp_tree tree;
     dp_filter filter; /* valid when has_policy */
     uint64_t n_findings;

@@ -1,0 +1,13 @@
+/* cordon-audit: what hospitals' patients were exposed to, checked offline from ledgers alone. */
+#ifndef AUDIT_AUDIT_H
+#define AUDIT_AUDIT_H
+
+#include "base/cli.h"
+
+int audit_verify(fl_cli *cli); /* 0 verified, 1 findings, 2 not a ledger */
+int audit_epsilon(fl_cli *cli);
+
+extern const fl_cli_option audit_verify_options[];
+extern const fl_cli_option audit_epsilon_options[];
+
+#endif
