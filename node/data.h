@@ -63,11 +63,10 @@ typedef struct node_data_report {
  * folder that was named, if there is one.
  *
  * out      one line for each file or row that is refused, then a summary; may be NULL
- * policy   its [images] section says what the decoder may let in; its declared_patients go into the ledger
+ * policy   its [images] section says what the decoder may let in
  *
  * Batches of files are committed as they go; what was not reported as taken may simply be added again. When anything
- * changed, the last transaction holds a DATASET entry (once declared_patients is known; otherwise approving a plan
- * writes it). A patient in two splits: all images of this call that contradict are refused; those of earlier calls stay.
+ * changed, the last transaction holds a DATASET entry (see node_data_record). A patient in two splits: all images of this call that contradict are refused; those of earlier calls stay.
  *
  * FL_EFORMAT   the labels cannot be read, or nothing at all is a readable image
  * FL_ENOTFOUND a path that does not exist
@@ -82,14 +81,14 @@ int node_data_exit(const node_data_report *report);
 /* Removes a patient's rows and the objects that nobody else uses; *n_removed images. issuer: IssuerOfPatientID, or
  * NULL. FL_ENOTFOUND when there is no such patient. */
 fl_code node_data_remove(node_store *s, const char *dataset, const char *patient_id, const char *issuer,
-                         const node_policy *policy, uint32_t *n_removed, fl_err *err) FL_MUST_USE;
+                         uint32_t *n_removed, fl_err *err) FL_MUST_USE;
 
 /* The data set's hiding commitment: HMAC-SHA-256(pseudonym key, "cordon dataset" 0x00 and, sorted bytewise, each
  * image's patient (32), object (32), split (1), SHA-256 of its label (32)). */
 fl_code node_data_commitment(node_store *s, const char *dataset, fl_hash *out, fl_err *err) FL_MUST_USE;
-/* Appends DATASET when the data set is not what the newest DATASET entry says, in the caller's transaction. */
-fl_code node_data_record(node_store *s, const char *dataset, uint32_t declared_patients, bool *appended,
-                         fl_err *err) FL_MUST_USE;
+/* Appends DATASET when the data set, or its declared number of patients, is not what the newest DATASET entry says, in
+ * the caller's transaction. Before the first POLICY of the data set there is nothing to append to: approve does it. */
+fl_code node_data_record(node_store *s, const char *dataset, bool *appended, fl_err *err) FL_MUST_USE;
 
 /* Counts per class and split, patients, refused files by reason, sizes, constant images, the same pixels under several
  * patients. problems: what somebody should look at, 0: nothing. list: one object per data set. */

@@ -46,8 +46,9 @@ bool node_policy_breaks(const node_policy *p, const node_plan *plan, char why[20
  */
 fl_code node_policy_record(node_store *s, node_state *state, const node_policy *p, uint32_t order, bool *appended,
                            fl_err *err) FL_MUST_USE;
-/* Recomputes within_policy, cost, declared_patients and min_cohort of every plan of the state. No I/O. The host calls
- * it at load and after node_policy_record. */
+/* Recomputes within_policy, cost and min_cohort of every plan of the state, and declared_patients of those not yet
+ * approved: an approved plan whose number of patients was changed since is outside the policy. No I/O. The host calls it
+ * at load and after node_policy_record. */
 void node_policy_apply(node_state *state, const node_policy *p);
 
 #endif
