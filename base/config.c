@@ -463,11 +463,15 @@ void fl_config_sample(fl_buf *out, const fl_config_row *rows, size_t n_rows, con
             fl_buf_printf(out, "; default %s\n", row->fallback);
         else
             fl_buf_add_text(out, "; default empty\n");
-        fl_buf_printf(out, "%s = ", row->key);
+        fl_buf value;
+        fl_buf_init(&value, MAX_LINE);
         if (values)
-            print_value(out, row, values);
+            print_value(&value, row, values);
         else
-            fl_buf_add_text(out, row->fallback ? row->fallback : "");
-        fl_buf_add_text(out, "\n");
+            fl_buf_add_text(&value, row->fallback ? row->fallback : "");
+        const char *text = fl_buf_text(&value); /* " ;" would begin a comment */
+        fl_buf_printf(out, "%s =%s%s\n", row->key, *text && *text != ';' ? " " : "", text);
+        out->failed |= value.failed;
+        fl_buf_fini(&value);
     }
 }

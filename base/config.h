@@ -37,7 +37,8 @@ typedef struct fl_config_row {
 fl_code fl_config_parse(void *out, const fl_config_row *rows, size_t n_rows, const char *text, const char *name,
                         fl_err *err) FL_MUST_USE;
 fl_code fl_config_load(void *out, const fl_config_row *rows, size_t n_rows, const char *path, fl_err *err) FL_MUST_USE;
-/* The commented sample: each key with its sentence, range and default, or with the value of *values (may be NULL). */
+/* The commented sample: each key with its sentence, range and default, or with the value of *values (may be NULL; a text in it
+ * has no line break and no " ;"). */
 void fl_config_sample(fl_buf *out, const fl_config_row *rows, size_t n_rows, const void *values);
 
 #endif
