@@ -1,7 +1,6 @@
 #include "sim/phantom_image.h"
 
 #include <math.h>
-#include <string.h>
 
 #define SIDE SIM_PHANTOM_SIDE
 
@@ -88,7 +87,7 @@ static double lung_at(const sim_body *b, double u, double v)
     double x = (fabs(u) - centre * (0.72 + 0.28 * narrow)) / (b->lung_width * narrow);
     if (fabs(x) > 1.4 || fabs(y) > 1.4)
         return 0;
-    double inside = 1 - pow(fabs(x), 2.6) - pow(fabs(y), 2.6);
+    double inside = 1 - x * x * sqrt(fabs(x)) - y * y * sqrt(fabs(y));
     double dome = b->diaphragm - (side < 0 ? 0.05 : 0) + 1.9 * square(fabs(u) - 0.30); /* the right one is higher */
     return soft(inside, 0.16) * soft(dome - v, 0.035);
 }
@@ -118,10 +117,13 @@ static double ribs_at(const sim_body *b, double u, double v)
 static double bones_at(const sim_body *b, double u, double v)
 {
     double a = fabs(u), bones = ribs_at(b, u, v);
-    bones += bell(u, 0.075) * (0.10 + 0.03 * sin(19 * v + 6 * b->rib_phase)); /* spine */
-    double along = (a - 0.07) / 0.66, line = -0.60 - 0.16 * along - 0.05 * sin(3.1 * along);
-    if (along > -0.1 && along < 1.1)
-        bones += 0.12 * bell(v - line, 0.024) * soft(along + 0.04, 0.05) * soft(1.02 - along, 0.05); /* clavicle */
+    if (a < 0.25) /* spine */
+        bones += bell(u, 0.075) * (0.10 + 0.03 * sin(19 * v + 6 * b->rib_phase));
+    double along = (a - 0.07) / 0.66, line = -0.60 - 0.16 * along;
+    if (along > -0.1 && along < 1.1 && fabs(v - line) < 0.15) { /* clavicle */
+        line -= 0.05 * sin(3.1 * along);
+        bones += 0.12 * bell(v - line, 0.024) * soft(along + 0.04, 0.05) * soft(1.02 - along, 0.05);
+    }
     return bones;
 }
 
@@ -151,7 +153,7 @@ static double lesions_at(const sim_body *b, double u, double v)
         double cloud = 1 + 0.16 * texture(b, u, v, 1);
         sum += l->amplitude * cloud / (1 + exp((r - 0.85 * edge) / (0.17 * l->radius)));
     }
-    return sum > 0.42 ? 0.42 : sum; /* overlapping ones do not add for ever */
+    return sum > 0.36 ? 0.36 : sum; /* overlapping ones do not add for ever */
 }
 
 /* Brightness of the ideal film, 0 (air) to about 1 (bone behind the diaphragm). */
@@ -161,11 +163,13 @@ static double brightness(const sim_body *b, double u, double v)
     double body = soft(shoulder - fabs(u), 0.035);
     if (body == 0)
         return 0.02;
-    double lung = lung_at(b, u, v), air = lung * (1 - 0.88 * heart_at(b, u, v));
+    double lung = lung_at(b, u, v);
+    double air = lung > 0 ? lung * (1 - 0.88 * heart_at(b, u, v)) : 0;
     double tissue = 0.60 + 0.05 * v + 0.10 * soft(v - b->diaphragm, 0.2) - 0.10 * square(u);
-    double x = tissue - 0.38 * air + bones_at(b, u, v) + lung * vessels_at(b, u, v);
+    double x = tissue - 0.38 * air + bones_at(b, u, v);
     x -= 0.10 * bell(u + 0.01, 0.035) * soft(-0.34 - v, 0.05); /* trachea */
-    x += (0.15 + 0.85 * air) * (b->n_lesions ? lesions_at(b, u, v) : 0) * lung;
+    if (lung > 0)
+        x += lung * (vessels_at(b, u, v) + (0.15 + 0.85 * air) * lesions_at(b, u, v));
     x += 0.016 * texture(b, u, v, 2) + 0.010 * texture(b, u, v, 1);
     return 0.02 * (1 - body) + body * x;
 }
@@ -199,7 +203,8 @@ void sim_body_render(uint16_t *pixels, const sim_body *b, const sim_look *look, 
         blur(image);
     for (unsigned i = 0; i < SIDE * SIDE; i++) {
         double d = image[i] < 0 ? 0 : image[i];
-        double value = look->offset + look->gain * exposure * pow(d, look->gamma) + look->noise * fl_rng_normal(rng);
+        double value = look->offset + look->gain * exposure * (look->gamma == 1 ? d : pow(d, look->gamma)) +
+                       look->noise * fl_rng_normal(rng);
         unsigned x = i % SIDE, y = i / SIDE, far = SIDE - 1 - look->border;
         if (x < look->border || y < look->border || x > far || y > far)
             value = 0.004;
