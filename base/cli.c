@@ -112,44 +112,71 @@ static void fill_table(argp_table *t, const fl_cli_command *command)
     };
 }
 
-/* argp is kept silent, since it writes to the process's stderr; what it disliked stands in word. */
-static void explain(parse *p, const char *word)
+/* The option that a word like --di=D means, the way getopt_long reads it; *n_fits: how many it could mean. */
+static const fl_cli_option *resolve(const fl_cli_command *command, const char *word, size_t *n_fits)
+{
+    static const fl_cli_option common[] = {{.name = "help"}, {.name = "version"}};
+    size_t n = count_options(command), dash = strspn(word, "-");
+    size_t length = dash == 1 ? 1 : strcspn(word + dash, "=");
+    const fl_cli_option *found = NULL;
+    *n_fits = 0;
+    for (size_t i = 0; i < n + 2; i++) {
+        const fl_cli_option *o = i < n ? &command->options[i] : &common[i - n];
+        size_t full = strlen(o->name);
+        if ((dash == 1) != (full == 1) || length > full || memcmp(o->name, word + dash, length) != 0)
+            continue;
+        found = o;
+        ++*n_fits;
+        if (length == full) {
+            *n_fits = 1;
+            break;
+        }
+    }
+    return found;
+}
+
+/* What is wrong with this word; false when nothing is. *skip: its value is the next word. */
+static bool complain_about_word(const parse *p, const char *word, bool is_last, bool *skip)
 {
     const fl_cli *cli = &p->cli;
     const fl_cli_command *command = cli->command;
-    char name[64];
-    size_t dash = strspn(word, "-"), length = strcspn(word + dash, "=");
-    snprintf(name, sizeof name, "%.*s", length < sizeof name ? (int)length : (int)sizeof name - 1, word + dash);
-    fl_nearest nearest = {.word = name};
-    size_t n = count_options(command), n_begin = 0;
-    const fl_cli_option *found = NULL;
-    for (size_t i = 0; i < n; i++) {
-        const fl_cli_option *o = &command->options[i];
-        if (strcmp(o->name, name) == 0) {
-            found = o;
-            n_begin = 1;
-            break;
-        }
-        if (dash == 2 && strncmp(o->name, name, strlen(name)) == 0) {
-            found = o;
-            n_begin++;
-        }
-        fl_nearest_try(&nearest, o->name);
+    size_t n_fits, dash = strspn(word, "-"), length = dash == 1 ? 1 : strcspn(word + dash, "=");
+    const fl_cli_option *o = resolve(command, word, &n_fits);
+    bool has_value = word[dash + length] != 0;
+    int shown = length < 80 ? (int)(dash + length) : 80;
+    *skip = o && o->value && !has_value;
+    if (n_fits > 1)
+        complain(cli, command->name, "%.*s: may mean several options", shown, word);
+    else if (o && *skip && is_last)
+        complain(cli, command->name, "%s%s: needs a value (%s)", dashes(o->name), o->name, o->value);
+    else if (o && !o->value && has_value)
+        complain(cli, command->name, "%s%s: takes no value", dashes(o->name), o->name);
+    else if (!o) {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", length < 63 ? (int)length : 63, word + dash);
+        fl_nearest nearest = {.word = name};
+        for (size_t i = 0; i < count_options(command); i++)
+            fl_nearest_try(&nearest, command->options[i].name);
+        const char *best = fl_nearest_best(&nearest);
+        complain(cli, command->name, "%.*s: there is no such option%s%s%s%s", shown, word,
+                 best ? ": did you mean " : "", best ? dashes(best) : "", best ? best : "", best ? "?" : "");
+    } else
+        return false;
+    return true;
+}
+
+/* argp is kept silent, since it writes to the process's stderr, and then does not tell which word it disliked. */
+static void explain(const parse *p, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        bool skip;
+        if (argv[i][0] != '-' || argv[i][1] == 0)
+            continue;
+        if (complain_about_word(p, argv[i], i + 1 == argc, &skip))
+            return;
+        i += skip;
     }
-    const char *best = fl_nearest_best(&nearest);
-    if (dash == 0)
-        complain(cli, command->name, "'%.80s': cannot be read", word);
-    else if (n_begin > 1)
-        complain(cli, command->name, "%.80s: may mean several options", word);
-    else if (found && found->value)
-        complain(cli, command->name, "%s%s: needs a value (%s)", dashes(found->name), found->name, found->value);
-    else if (found)
-        complain(cli, command->name, "%s%s: takes no value", dashes(found->name), found->name);
-    else if (best)
-        complain(cli, command->name, "%.*s: there is no such option: did you mean %s%s?", (int)(dash + strlen(name)),
-                 word, dashes(best), best);
-    else
-        complain(cli, command->name, "%.*s: there is no such option", (int)(dash + strlen(name)), word);
+    complain(&p->cli, p->cli.command->name, "options: cannot be read");
 }
 
 static bool check_given(const parse *p)
@@ -200,15 +227,14 @@ static int run_command(parse *p, int argc, char **argv)
     fill_table(table, command);
     /* In order: arguments are not moved about in the caller's argv, and POSIXLY_CORRECT changes nothing. */
     unsigned flags = ARGP_NO_EXIT | ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_IN_ORDER;
-    int end = 0;
     exit_code = fl_exit_code(FL_EFORMAT);
-    if (argp_parse(&table->argp, argc, argv, flags, &end, p) != 0) {
+    if (argp_parse(&table->argp, argc, argv, flags, NULL, p) != 0) {
         if (!p->failed)
-            explain(p, argv[end > 1 && end <= argc ? end - 1 : argc - 1]);
+            explain(p, argc, argv);
     } else if (p->wants_help) {
         char name[128];
         snprintf(name, sizeof name, "%s %s", p->cli.program, command->name);
-        argp_help(&table->argp, p->cli.out, ARGP_HELP_USAGE | ARGP_HELP_PRE_DOC | ARGP_HELP_LONG, name);
+        argp_help(&table->argp, p->cli.out, ARGP_HELP_SHORT_USAGE | ARGP_HELP_PRE_DOC | ARGP_HELP_LONG, name);
         exit_code = 0;
     } else if (p->wants_version) {
         print_version(p);
