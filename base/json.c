@@ -237,6 +237,14 @@ const char *fl_json_text_value(const fl_json *string)
     return json_string_value(string);
 }
 
+bool fl_json_int_value(const fl_json *integer, int64_t *out)
+{
+    if (!json_is_integer(integer))
+        return false;
+    *out = json_integer_value(integer);
+    return true;
+}
+
 static int by_bytes(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
