@@ -1,7 +1,6 @@
 #include "train/dataset.h"
 #include "base/arena.h"
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,78 +84,4 @@ fl_code nn_dataset_append_all(nn_dataset *d, const nn_dataset *src, fl_err *err)
             return rc;
     }
     return FL_OK;
-}
-
-/* --- preparing an image -------------------------------------------------------------------------------------------- */
-
-/* Where target pixel i of n_out begins in n_in source pixels. */
-static double edge(uint32_t i, uint32_t n_in, uint32_t n_out)
-{
-    return (double)i * n_in / n_out;
-}
-
-/* Mean of the source over the area of target pixel (i, j); pixels count by the part of them that is inside. */
-static double area_mean(const float *pixels, uint32_t h, uint32_t w, uint32_t i, uint32_t j, uint32_t H, uint32_t W)
-{
-    double top = edge(i, h, H), bottom = edge(i + 1, h, H), left = edge(j, w, W), right = edge(j + 1, w, W);
-    double sum = 0, weight = 0;
-    for (uint32_t r = (uint32_t)top; r < h && r < bottom; r++) {
-        double tall = fmin(bottom, r + 1.0) - fmax(top, r);
-        for (uint32_t c = (uint32_t)left; c < w && c < right; c++) {
-            double part = tall * (fmin(right, c + 1.0) - fmax(left, c));
-            sum += part * pixels[(size_t)r * w + c];
-            weight += part;
-        }
-    }
-    return weight > 0 ? sum / weight : 0;
-}
-
-static double between(const float *pixels, uint32_t h, uint32_t w, double r, double c)
-{
-    r = fmin(fmax(r, 0), h - 1.0);
-    c = fmin(fmax(c, 0), w - 1.0);
-    uint32_t r0 = (uint32_t)r, c0 = (uint32_t)c, r1 = r0 + 1 < h ? r0 + 1 : r0, c1 = c0 + 1 < w ? c0 + 1 : c0;
-    double fr = r - r0, fc = c - c0;
-    double upper = (1 - fc) * pixels[(size_t)r0 * w + c0] + fc * pixels[(size_t)r0 * w + c1];
-    double lower = (1 - fc) * pixels[(size_t)r1 * w + c0] + fc * pixels[(size_t)r1 * w + c1];
-    return (1 - fr) * upper + fr * lower;
-}
-
-static void resize(float *out, uint32_t H, uint32_t W, const float *pixels, uint32_t h, uint32_t w)
-{
-    bool is_smaller = H <= h && W <= w;
-    for (uint32_t i = 0; i < H; i++) {
-        for (uint32_t j = 0; j < W; j++)
-            out[(size_t)i * W + j] = (float)(is_smaller ? area_mean(pixels, h, w, i, j, H, W)
-                                                        : between(pixels, h, w, (i + 0.5) * h / H - 0.5,
-                                                                  (j + 0.5) * w / W - 0.5));
-    }
-}
-
-static void standardise(float *x, size_t n)
-{
-    double sum = 0, squares = 0, low = x[0], high = x[0];
-    for (size_t i = 0; i < n; i++) {
-        sum += x[i];
-        low = fmin(low, x[i]);
-        high = fmax(high, x[i]);
-    }
-    double mean = sum / (double)n;
-    for (size_t i = 0; i < n; i++)
-        squares += (x[i] - mean) * (x[i] - mean);
-    double sd = fmax(sqrt(squares / (double)n), 1e-3 * (high - low));
-    bool is_good = isfinite(sd) && isfinite(mean) && sd > 0;
-    for (size_t i = 0; i < n; i++)
-        x[i] = is_good ? (float)fmin(fmax((x[i] - mean) / sd, -4), 4) : 0;
-}
-
-void nn_prepare_image(float *out, uint32_t channels, uint32_t height, uint32_t width, const float *pixels,
-                      uint32_t height_in, uint32_t width_in)
-{
-    assert(channels >= 1 && height >= 1 && width >= 1 && height_in >= 1 && width_in >= 1);
-    size_t size = (size_t)height * width;
-    resize(out, height, width, pixels, height_in, width_in);
-    standardise(out, size);
-    for (uint32_t c = 1; c < channels; c++)
-        memcpy(out + c * size, out, size * sizeof *out);
 }

@@ -34,15 +34,4 @@ fl_code nn_dataset_append_patient(nn_dataset *d, const uint8_t key[32], const fl
 /* Every patient of src, in its order: for the pooled test split. Shapes must agree. */
 fl_code nn_dataset_append_all(nn_dataset *d, const nn_dataset *src, fl_err *err) FL_MUST_USE;
 
-/*
- * From stored pixels to the network's input: the one way, used wherever images are trained on or judged.
- *
- * pixels (height_in, width_in) grey values of any scale; resized to (H, W) by the mean over the area of each target
- * pixel (bilinear where the target is larger), then standardised by this image alone,
- * (x - mean) / max(sd, 1e-3 * range of the pixels), clamped to [-4, 4]. A constant or non-finite image gives zeros.
- * A model with three channels gets three copies. A pure function of one image and public constants.
- */
-void nn_prepare_image(float *out /* (C, H, W) */, uint32_t channels, uint32_t height, uint32_t width,
-                      const float *pixels, uint32_t height_in, uint32_t width_in);
-
 #endif

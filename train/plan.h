@@ -65,6 +65,8 @@ typedef struct nn_plan {
  * SHA-256 of the study's text. */
 fl_code nn_plan_from_study(nn_plan *plan, const char *text, const char *name, const char *path_dir,
                            fl_err *err) FL_MUST_USE;
+/* The commented sample of a study: every key with its sentence, range and default. */
+void nn_study_sample(fl_buf *out);
 fl_code nn_plan_parse(nn_plan *plan, const char *json, size_t n, fl_err *err) FL_MUST_USE;
 fl_code nn_plan_write(fl_buf *json, const nn_plan *plan, fl_err *err) FL_MUST_USE;
 /* In plain words, for the person who approves it: a paragraph per topic. Includes the epsilon of the whole schedule. */
