@@ -69,11 +69,6 @@ fl_code nn_safetensors_write(fl_buf *out, const nn_model *m, const float *w, con
 
 /* --- reading ------------------------------------------------------------------------------------------------------- */
 
-static fl_code bad(fl_err *err, const char *what, const char *name)
-{
-    return fl_fail(err, FL_EFORMAT, "safetensors: %s%s%s", what, name ? " " : "", name ? name : "");
-}
-
 static bool is_shape(const fl_json *array, const nn_tensor *t)
 {
     if (!array || !fl_json_is_array(array) || fl_json_count(array) != t->n_dims)

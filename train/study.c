@@ -225,7 +225,7 @@ static fl_code set_model(nn_plan *p, const study *s, const char *name, const cha
     p->channels = shape[0], p->height = shape[1], p->width = shape[2];
     const char *spec = nn_architecture(s->architecture);
     if (spec) {
-        snprintf(p->architecture, sizeof p->architecture, "%s", s->architecture);
+        snprintf(p->architecture, sizeof p->architecture, "%.63s", s->architecture);
         snprintf(p->spec, sizeof p->spec, "%s", spec);
     } else if (strncmp(s->architecture, "file:", 5) != 0) {
         return fail_architecture(s, name, err);
