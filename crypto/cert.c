@@ -404,6 +404,9 @@ static fl_code check(X509 *cert, X509 *ca, fl_cert_use use, int64_t now_s, fl_er
 {
     fl_cert_info info;
     FL_TRY(read_info(&info, cert, err));
+    /* OpenSSL takes whatever stands in its store as trusted, so a leaf there would vouch for itself. */
+    if (X509_check_ca(ca) != 1)
+        return fl_fail(err, FL_EREFUSED, "certificate of %s: its CA's certificate is not one of a CA", info.name);
     if (info.is_ca)
         return fl_fail(err, FL_EREFUSED, "certificate of %s: is a CA's, expected one for %s", info.name, use_name(use));
     if (info.use != use)

@@ -103,6 +103,31 @@ static void only_this_ca_counts(void **state)
                    "certificate of north: "); /* CA:FALSE issuer */
 }
 
+/* Self-signed with CA:FALSE, for enrolment, valid from 2016 to 2036. */
+static const char own_issuer[] = "-----BEGIN CERTIFICATE-----\n"
+                                 "MIIBsDCCAVWgAwIBAgIUfk2kpWZy6hxr1Em2nvzn/jUg/LUwCgYIKoZIzj0EAwIw\n"
+                                 "JDESMBAGA1UECwwJZW5yb2xtZW50MQ4wDAYDVQQDDAVub3J0aDAeFw0xNjExMjIx\n"
+                                 "NTI2MzlaFw0zNjExMTgxNTI2MzlaMCQxEjAQBgNVBAsMCWVucm9sbWVudDEOMAwG\n"
+                                 "A1UEAwwFbm9ydGgwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT3FZ2YldaG5gFg\n"
+                                 "AMDKb3pi4ecyL5T2LL6HUvus1BtooXdk+mfR6vQ0/+IDNzvbnsLh3gaNLcYrM65p\n"
+                                 "1WrrblbBo2UwYzAdBgNVHQ4EFgQU77Pld5m36RSugcN9lgpcO0/NVPwwHwYDVR0j\n"
+                                 "BBgwFoAU77Pld5m36RSugcN9lgpcO0/NVPwwDAYDVR0TAQH/BAIwADATBgNVHSUE\n"
+                                 "DDAKBggrBgEFBQcDAjAKBggqhkjOPQQDAgNJADBGAiEAzQW4e56joEGa431hPSHN\n"
+                                 "qf117pnloDn0Z9KCuZAfp2QCIQDM1u0ZSMRBrpLSCi+fNxaCTFmZ7c3FvDKLoDAj\n"
+                                 "dOYnig==\n"
+                                 "-----END CERTIFICATE-----\n";
+
+static void a_leaf_does_not_vouch_for_itself(void **state)
+{
+    (void)state;
+    fl_err err;
+    fl_cert_info info;
+    assert_ok(fl_cert_read(&info, own_issuer, &err), err);
+    assert_int_equal(info.use, FL_CERT_ENROL);
+    expect_refused(own_issuer, own_issuer, FL_CERT_ENROL, now_s, "not one of a CA");
+    expect_refused(own_issuer, world.ca, FL_CERT_ENROL, now_s, "certificate of north: ");
+}
+
 static void a_node_cannot_issue(void **state)
 {
     (void)state;
@@ -203,6 +228,7 @@ int main(void)
         cmocka_unit_test(what_a_certificate_says_is_read),
         cmocka_unit_test(dates_are_kept),
         cmocka_unit_test(only_this_ca_counts),
+        cmocka_unit_test(a_leaf_does_not_vouch_for_itself),
         cmocka_unit_test(a_node_cannot_issue),
         cmocka_unit_test(a_changed_certificate_is_refused),
         cmocka_unit_test(a_request_proves_its_key),
