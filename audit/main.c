@@ -1,14 +1,7 @@
 #include "audit/audit.h"
 
-static const fl_cli_command commands[] = {
-    {"verify", "LEDGER.jsonl", "check a ledger: chain, signature, order of entries, budget, completeness",
-     audit_verify_options, 1, 1, audit_verify, NULL},
-    {"epsilon", "", "epsilon of a training schedule, from its numbers alone", audit_epsilon_options, 0, 0,
-     audit_epsilon, NULL},
-    {0},
-};
-
 int main(int argc, char **argv)
 {
-    return fl_cli_main("cordon-audit", "checks privacy-budget ledgers and believes nobody", commands, argc, argv, NULL);
+    return fl_cli_main("cordon-audit", "checks privacy-budget ledgers and believes nobody", audit_commands, argc, argv,
+                       NULL);
 }

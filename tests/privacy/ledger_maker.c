@@ -1,0 +1,252 @@
+#include "tests/privacy/ledger_maker.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SET(field, text) snprintf(field, sizeof(field), "%s", text)
+
+void hash_of(char out[DP_HEX_SIZE], char digit)
+{
+    memset(out, digit, DP_HEX_SIZE - 1);
+    out[DP_HEX_SIZE - 1] = 0;
+}
+
+void debit_of(char out[DP_DEBIT_SIZE], unsigned number)
+{
+    snprintf(out, DP_DEBIT_SIZE, "%032x", number);
+}
+
+void update_of(char out[DP_HEX_SIZE], const char *party, unsigned round)
+{
+    char text[128];
+    int n = snprintf(text, sizeof text, "%s/%u", party, round);
+    fl_hash hash = fl_sha256(text, (size_t)n);
+    dp_hash_text(out, &hash);
+}
+
+void maker_init(ledger_maker *m, const char *party, uint8_t seed)
+{
+    uint8_t bytes[32];
+    char origin[DP_ORIGIN_MAX];
+    memset(m, 0, sizeof *m);
+    memset(bytes, seed, sizeof bytes);
+    fl_buf_init(&m->text, 64 << 20);
+    SET(m->party, party);
+    dp_tree_init(&m->tree);
+    fl_code code = fl_sign_key_from_seed(&m->key, bytes, NULL);
+    assert(code == FL_OK);
+    dp_origin(origin, party);
+    dp_vkey_text(m->vkey, origin, m->key.public_key);
+}
+
+void maker_fini(ledger_maker *m)
+{
+    fl_buf_fini(&m->text);
+    fl_sign_key_fini(&m->key);
+}
+
+static void fill_terms(dp_entry *e)
+{
+    fl_code code = dp_rate_parse(&e->rate, "0.05", NULL);
+    assert(code == FL_OK);
+    SET(e->mechanism, e->kind == DP_RESERVE ? DP_MECHANISM_STEP : DP_MECHANISM_RELEASE);
+    SET(e->sampling_rate, "0.05");
+    SET(e->clip_norm, "1.0");
+    e->clip_units = 1 << 16;
+    e->noise_variance = dp_variance_for(1100000, e->clip_units);
+    SET(e->noise_multiplier, "1.1");
+    e->steps = 10;
+    e->cohort = 3;
+    hash_of(e->announce_hash, 'a');
+}
+
+static void fill_policy(dp_entry *e)
+{
+    SET(e->dataset, "main");
+    SET(e->epsilon, "8");
+    SET(e->delta, "1e-5");
+    e->order = 8;
+    e->rungs = 1;
+    SET(e->min_noise_multiplier, "0.8");
+    SET(e->max_sampling_rate, "0.1");
+    SET(e->max_clip_norm, "2");
+    e->max_rounds = 5000;
+    e->declared_patients = 500;
+    e->min_cohort = 2;
+    SET(e->releases, "update+metrics");
+}
+
+static void fill_members(const ledger_maker *m, dp_entry *e)
+{
+    e->n_members = 2;
+    SET(e->members[0].node, "north");
+    hash_of(e->members[0].hash, '1');
+    e->members[0].n = 500;
+    SET(e->members[1].node, "south");
+    hash_of(e->members[1].hash, '2');
+    e->members[1].n = 200;
+    SET(e->member, "north");
+    SET(e->rule, "fedavg");
+    SET(e->role, strcmp(m->party, "hub") == 0 ? "coordinator" : "node");
+}
+
+void maker_entry(const ledger_maker *m, dp_entry *e, dp_kind kind)
+{
+    uint8_t signature[FL_SIGNATURE_SIZE];
+    memset(e, 0, sizeof *e);
+    e->kind = kind;
+    SET(e->node, m->party);
+    SET(e->t, "2026-03-01T12:34Z");
+    SET(e->study, "chest");
+    SET(e->key, m->vkey);
+    SET(e->software, "cordon-0.1.0");
+    SET(e->accountant, DP_ACCOUNTANT);
+    SET(e->adjacency, "add_remove");
+    SET(e->unit, "patient");
+    fill_policy(e);
+    fill_terms(e);
+    fill_members(m, e);
+    hash_of(e->commitment, 'c');
+    hash_of(e->plan_hash, 'b');
+    SET(e->approver, "Dr. J\xc3\xb6rg \"Jo\" M\xc3\xbcller");
+    debit_of(e->debit, 1);
+    e->round = 1;
+    hash_of(e->model_hash, 'd');
+    hash_of(e->update_hash, 'e');
+    e->bytes = 4096;
+    memset(signature, 7, sizeof signature);
+    fl_base64_encode(e->receipt, signature, sizeof signature);
+    fl_base64_encode(e->checkpoint, (const uint8_t *)"a note", 6);
+    SET(e->reason, "crash");
+    e->missing = 1;
+    e->witness_size = 77;
+    hash_of(e->witness_root, 'f');
+    dp_key_rotate_sign(e->signature, &m->head, m->vkey, &m->key);
+}
+
+void maker_add(ledger_maker *m, const dp_entry *e)
+{
+    fl_err err;
+    size_t start = m->text.size;
+    if (dp_entry_compose(&m->text, e, m->seq + 1, &m->head, &err) != FL_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        assert(!"composes");
+    }
+    const char *line = (const char *)m->text.bytes + start;
+    size_t n = m->text.size - start;
+    m->head = dp_line_hash(line, n);
+    dp_tree_append(&m->tree, line, n);
+    m->seq++;
+    fl_buf_add_text(&m->text, "\n");
+}
+
+void maker_seal(ledger_maker *m)
+{
+    fl_buf note;
+    fl_buf_init(&note, DP_NOTE_MAX);
+    char origin[DP_ORIGIN_MAX];
+    dp_origin(origin, m->party);
+    fl_hash root = dp_tree_root(&m->tree);
+    dp_checkpoint_note(&note, origin, m->tree.size, &root, &m->key);
+    fl_code code = dp_export_line(&m->text, fl_buf_text(&note), m->vkey, NULL);
+    assert(code == FL_OK);
+    fl_buf_add_text(&m->text, "\n");
+    fl_buf_fini(&note);
+}
+
+static void add_kind(ledger_maker *m, dp_entry *e, dp_kind kind, unsigned round)
+{
+    maker_entry(m, e, kind);
+    e->round = round;
+    debit_of(e->debit, round);
+    if (kind == DP_RELEASE || kind == DP_ACK || kind == DP_RECEIVED)
+        update_of(e->update_hash, kind == DP_RECEIVED ? e->member : m->party, round);
+    maker_add(m, e);
+}
+
+void node_ledger(ledger_maker *m, const char *party, unsigned rounds)
+{
+    static dp_entry e;
+    maker_init(m, party, 3);
+    static const dp_kind first[] = {DP_GENESIS, DP_POLICY, DP_DATASET, DP_APPROVE_PLAN};
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
+        add_kind(m, &e, first[i], 1);
+    for (unsigned round = 1; round <= rounds; round++) {
+        add_kind(m, &e, DP_RESERVE, round);
+        add_kind(m, &e, DP_STARTED, round);
+        add_kind(m, &e, DP_RELEASE, round);
+        add_kind(m, &e, DP_ACK, round);
+    }
+    add_kind(m, &e, DP_RESERVE, rounds + 1);
+    add_kind(m, &e, DP_STARTED, rounds + 1);
+    add_kind(m, &e, DP_BURN, rounds + 1);
+    add_kind(m, &e, DP_REFUSE, 0);
+    add_kind(m, &e, DP_CLOSE, 0);
+}
+
+/* The model that goes into a round. */
+static void model_of(char out[DP_HEX_SIZE], unsigned round)
+{
+    update_of(out, "model", round);
+}
+
+void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_parties, unsigned rounds)
+{
+    static dp_entry e;
+    assert(n_parties <= 4);
+    maker_init(m, "hub", 9);
+    add_kind(m, &e, DP_GENESIS, 1);
+    add_kind(m, &e, DP_STUDY, 1);
+    add_kind(m, &e, DP_ROSTER, 1);
+    for (unsigned round = 1; round <= rounds; round++) {
+        maker_entry(m, &e, DP_ROUND_OPEN);
+        e.round = round;
+        e.n_members = n_parties;
+        for (unsigned i = 0; i < n_parties; i++)
+            SET(e.members[i].node, parties[i]);
+        model_of(e.model_hash, round);
+        maker_add(m, &e);
+        for (unsigned i = 0; i < n_parties; i++) {
+            maker_entry(m, &e, DP_RECEIVED);
+            SET(e.member, parties[i]);
+            e.round = round;
+            debit_of(e.debit, round + 10000 * i);
+            update_of(e.update_hash, parties[i], round);
+            maker_add(m, &e);
+        }
+        maker_entry(m, &e, DP_AGGREGATE);
+        e.round = round;
+        e.n_members = n_parties;
+        for (unsigned i = 0; i < n_parties; i++) {
+            SET(e.members[i].node, parties[i]);
+            update_of(e.members[i].hash, parties[i], round);
+        }
+        model_of(e.model_hash, round + 1);
+        maker_add(m, &e);
+        e.kind = DP_PUBLISH;
+        maker_add(m, &e);
+    }
+}
+
+static void note_finding(void *context, uint64_t seq, const char *what, const char *why)
+{
+    if (context)
+        fl_buf_printf(context, "%llu: %s: %s\n", (unsigned long long)seq, what, why);
+}
+
+dp_replay *replay_text(const char *text, size_t n, dp_replay_trust trust, fl_buf *findings)
+{
+    dp_replay *r = NULL;
+    fl_code code = dp_replay_create(&r, trust, note_finding, findings, NULL);
+    assert(code == FL_OK);
+    for (const char *p = text, *end = text + n; p < end;) {
+        const char *newline = memchr(p, '\n', (size_t)(end - p));
+        size_t length = newline ? (size_t)(newline - p) : (size_t)(end - p);
+        code = dp_replay_line(r, p, length, NULL);
+        assert(code == FL_OK || code == FL_EFORMAT);
+        p += length + (newline != NULL);
+    }
+    dp_replay_end(r);
+    return r;
+}

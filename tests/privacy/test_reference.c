@@ -1,0 +1,119 @@
+/* The accountant against curves of others, where they are at hand: CORDON_REFERENCE, else ../shared/reference. */
+#include "base/file.h"
+#include "base/json.h"
+#include "privacy/noise.h"
+#include "privacy/rdp.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static const char *reference_dir(void)
+{
+    const char *dir = getenv("CORDON_REFERENCE");
+    return dir ? dir : CORDON_SOURCE_DIR "/../shared/reference";
+}
+
+static fl_json *load(const char *name)
+{
+    char path[FL_PATH_MAX];
+    fl_buf text;
+    fl_json *j = NULL;
+    fl_buf_init(&text, 16 << 20);
+    assert_int_equal(fl_file_read(&text, fl_path(path, reference_dir(), name), NULL), FL_OK);
+    assert_int_equal(fl_json_parse(&j, fl_buf_text(&text), text.size, name, NULL), FL_OK);
+    fl_buf_fini(&text);
+    return j;
+}
+
+static void integer_orders_agree_to_1e_9(void **state)
+{
+    (void)state;
+    fl_json *j = load("rdp_curve_reference.json"), *cases = fl_json_member(j, "cases");
+    int n = 0;
+    for (size_t i = 0; i < fl_json_count(cases); i++) {
+        fl_json *c = fl_json_at(cases, i);
+        double q, sigma, alpha;
+        assert_true(fl_json_real(c, "q", &q) && fl_json_real(c, "sigma", &sigma) && fl_json_real(c, "alpha", &alpha));
+        if (alpha != floor(alpha))
+            continue;
+        double expected = strtod(fl_json_text(c, "rdp"), NULL);
+        assert_true(fabs(dp_rdp_order(q, sigma, (unsigned)alpha) - expected) <= 1e-9 * expected);
+        n++;
+    }
+    assert_true(n >= 200);
+    fl_json_free(j);
+}
+
+static void epsilon_is_never_below_the_certified_lower_bound(void **state)
+{
+    (void)state;
+    fl_json *j = load("reference_epsilon_public.json"), *cases = fl_json_member(j, "cases");
+    assert_true(fl_json_count(cases) >= 50);
+    for (size_t i = 0; i < fl_json_count(cases); i++) {
+        fl_json *c = fl_json_at(cases, i), *list = fl_json_member(c, "segments");
+        dp_segment segments[64];
+        size_t n = fl_json_count(list);
+        double delta, low, others;
+        assert_true(n >= 1 && n <= 64 && fl_json_real(c, "delta", &delta));
+        for (size_t k = 0; k < n; k++) {
+            fl_json *s = fl_json_at(list, k);
+            int64_t steps;
+            assert_true(fl_json_real(s, "sampling_rate", &segments[k].q));
+            assert_true(fl_json_real(s, "noise_multiplier", &segments[k].sigma));
+            assert_true(fl_json_int(s, "steps", &steps));
+            segments[k].steps = (uint64_t)steps;
+        }
+        unsigned order;
+        double epsilon = dp_epsilon_rdp(segments, n, delta, &order);
+        assert_true(fl_json_real(c, "epsilon_low", &low));
+        assert_true(epsilon >= low);
+        /* the other accountant minimises over more orders, so it is never above; and at the orders both have, equal */
+        int64_t their_order = 0;
+        if (fl_json_real(c, "epsilon_rdp", &others)) {
+            assert_true(epsilon >= others * (1 - 1e-6) - 1e-12);
+            if (fl_json_int(c, "rdp_optimal_order", &their_order) && their_order == (int64_t)order)
+                assert_true(epsilon <= others * (1 + 1e-6));
+        }
+    }
+    fl_json_free(j);
+}
+
+/* The exact probabilities that test_noise.c compares draws with, against 20 digits. */
+static void the_law_of_the_noise_is_the_published_one(void **state)
+{
+    (void)state;
+    fl_json *j = load("discrete_gaussian.json"), *cases = fl_json_member(j, "cases");
+    for (size_t i = 0; i < fl_json_count(cases); i++) {
+        fl_json *c = fl_json_at(cases, i);
+        double sigma;
+        assert_true(fl_json_real(c, "sigma", &sigma));
+        double z = 1, variance = 0;
+        for (int x = 1; x < 40 * sigma; x++) {
+            double weight = 2 * exp(-(double)x * x / (2 * sigma * sigma));
+            z += weight;
+            variance += weight * x * x;
+        }
+        assert_true(fabs(1 / z - strtod(fl_json_text(c, "P(X=0)"), NULL)) < 1e-13);
+        assert_true(fabs(variance / z / strtod(fl_json_text(c, "variance"), NULL) - 1) < 1e-12);
+    }
+    fl_json_free(j);
+}
+
+int main(void)
+{
+    char path[FL_PATH_MAX];
+    if (!fl_file_exists(fl_path(path, reference_dir(), "rdp_curve_reference.json")))
+        return 77;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(integer_orders_agree_to_1e_9),
+        cmocka_unit_test(epsilon_is_never_below_the_certified_lower_bound),
+        cmocka_unit_test(the_law_of_the_noise_is_the_published_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
