@@ -59,13 +59,20 @@ static void say(const coord_state *s, coord_actions *out, const coord_study *st,
 {
     coord_action *a = act(out, COORD_SAY);
     a->study = study_index(s, st);
+    a->site = UINT32_MAX;
     a->round = st->round;
     a->text = text;
 }
 
+static void say_of(const coord_state *s, coord_actions *out, const coord_study *st, uint32_t site, const char *text)
+{
+    say(s, out, st, text);
+    out->list[out->n - 1].site = site;
+}
+
 /* ---- who counts ------------------------------------------------------------------------------------------------- */
 
-static bool takes_part(const coord_state *s, const coord_study *st, uint32_t site)
+bool coord_takes_part(const coord_state *s, const coord_study *st, uint32_t site)
 {
     const coord_member *m = &st->members[site];
     return m->joined && !m->left && !s->sites[site].revoked && (m->listed || !st->listed_only);
@@ -75,7 +82,7 @@ static uint32_t count_joined(const coord_state *s, const coord_study *st)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_sites; i++)
-        n += takes_part(s, st, i);
+        n += coord_takes_part(s, st, i);
     return n;
 }
 
@@ -91,7 +98,7 @@ static uint32_t count_contributed(const coord_state *s, const coord_study *st)
 static bool everybody_in(const coord_state *s, const coord_study *st)
 {
     for (uint32_t i = 0; i < s->n_sites; i++)
-        if (st->members[i].in_roster && !st->members[i].contributed && takes_part(s, st, i))
+        if (st->members[i].in_roster && !st->members[i].contributed && coord_takes_part(s, st, i))
             return false;
     return true;
 }
@@ -145,13 +152,15 @@ void coord_announce(const coord_state *s, const coord_study *st, wire_announce *
     a->sites = roster;
 }
 
-static void reply_announce(coord_state *s, coord_actions *out, const coord_study *st, uint64_t ticket,
-                           const wire_message *to)
+static void reply_announce(coord_state *s, const coord_event *ev, coord_actions *out, const coord_study *st,
+                           uint64_t ticket, const wire_message *to)
 {
     wire_message *m = reply(s, out, ticket, to, WIRE_ANNOUNCE);
     memcpy(m->study, st->name, sizeof m->study);
     m->round = st->round;
     coord_announce(s, st, &m->u.announce, s->roster[study_index(s, st)]);
+    const int64_t left_s = (st->deadline_ms - ev->now_ms) / 1000;
+    m->u.announce.deadline_s = left_s < 1 ? 1 : left_s < st->deadline_s ? (uint32_t)left_s : st->deadline_s;
 }
 
 /* The first open round that waits for this site. */
@@ -161,20 +170,21 @@ static const coord_study *open_for(const coord_state *s, uint32_t site)
         const coord_study *st = &s->studies[i];
         const coord_member *m = &st->members[site];
         if (st->phase == COORD_OPEN && !st->paused && !st->closed && m->in_roster && !m->contributed &&
-            takes_part(s, st, site))
+            coord_takes_part(s, st, site))
             return st;
     }
     return NULL;
 }
 
-static bool may_know(const coord_state *s, const coord_study *st, uint32_t site)
+bool coord_may_know(const coord_state *s, const coord_study *st, uint32_t site)
 {
     return !s->sites[site].revoked && (!st->listed_only || st->members[site].listed);
 }
 
 /* Answers a poll when there is something to say. Plans come first, in their order; a study that is not for this site
  * is skipped by an empty PLAN, so that the count both sides keep stays one number. */
-static bool answer_poll(coord_state *s, coord_actions *out, uint32_t site, uint64_t ticket, const wire_message *poll)
+static bool answer_poll(coord_state *s, const coord_event *ev, coord_actions *out, uint32_t site, uint64_t ticket,
+                        const wire_message *poll)
 {
     const uint32_t known = poll->u.poll.n_plans_known;
     for (uint32_t i = 0; i < s->n_studies; i++) {
@@ -184,21 +194,21 @@ static bool answer_poll(coord_state *s, coord_actions *out, uint32_t site, uint6
         wire_message *m = reply(s, out, ticket, poll, WIRE_PLAN);
         memcpy(m->study, st->name, sizeof m->study);
         m->u.plan.index = st->index;
-        m->u.plan.n_bytes = may_know(s, st, site) ? st->plan_bytes : 0; /* the host puts the text in */
+        m->u.plan.n_bytes = coord_may_know(s, st, site) ? st->plan_bytes : 0; /* the host puts the text in */
         return true;
     }
     const coord_study *st = open_for(s, site);
     if (!st)
         return false;
-    reply_announce(s, out, st, ticket, poll);
+    reply_announce(s, ev, out, st, ticket, poll);
     return true;
 }
 
-static void answer_parked(coord_state *s, coord_actions *out)
+static void answer_parked(coord_state *s, const coord_event *ev, coord_actions *out)
 {
     for (uint32_t i = 0; i < s->n_sites; i++) {
         coord_site *site = &s->sites[i];
-        if (site->parked && answer_poll(s, out, i, site->ticket, &site->poll))
+        if (site->parked && answer_poll(s, ev, out, i, site->ticket, &site->poll))
             site->parked = false;
     }
 }
@@ -227,14 +237,15 @@ static dp_member *entry_member(dp_entry *e, const char *name, const fl_hash *has
     return m;
 }
 
-static void open_round(coord_state *s, const coord_event *ev, coord_actions *out, coord_study *st, uint32_t round)
+/* Freezes who takes part; false when they are the same as in the round before, with the same weights. */
+static bool freeze_roster(coord_state *s, coord_study *st)
 {
-    st->phase = COORD_OPEN;
-    st->round = round;
-    st->deadline_ms = ev->now_ms + (int64_t)st->deadline_s * 1000;
+    bool changed = st->round <= 1;
     for (uint32_t i = 0; i < s->n_sites; i++) {
         coord_member *m = &st->members[i];
-        m->in_roster = takes_part(s, st, i);
+        const bool in = coord_takes_part(s, st, i);
+        changed |= in != m->in_roster || (in && m->roster_patients != m->declared_patients);
+        m->in_roster = in;
         m->contributed = false;
         m->roster_patients = m->declared_patients;
         m->roster_head_size = s->sites[i].head_size;
@@ -242,6 +253,29 @@ static void open_round(coord_state *s, const coord_event *ev, coord_actions *out
         memset(m->debit, 0, sizeof m->debit);
         memset(&m->update_hash, 0, sizeof m->update_hash);
     }
+    return changed;
+}
+
+static void entry_roster(coord_state *s, coord_actions *out, const coord_study *st)
+{
+    dp_entry *e = entry(s, out, DP_ROSTER, st);
+    for (uint32_t i = 0; i < s->n_sites; i++) {
+        const coord_member *m = &st->members[i];
+        if (!m->in_roster)
+            continue;
+        fl_hash key;
+        memcpy(key.bytes, s->sites[i].public_key, sizeof key.bytes);
+        entry_member(e, s->sites[i].name, &key, m->roster_patients);
+    }
+}
+
+static void open_round(coord_state *s, const coord_event *ev, coord_actions *out, coord_study *st, uint32_t round)
+{
+    st->phase = COORD_OPEN;
+    st->round = round;
+    st->deadline_ms = ev->now_ms + (int64_t)st->deadline_s * 1000;
+    if (freeze_roster(s, st))
+        entry_roster(s, out, st);
     wire_announce a;
     wire_site *roster = s->roster[study_index(s, st)];
     memset(&st->announce_hash, 0, sizeof st->announce_hash);
@@ -316,7 +350,7 @@ static void on_poll(coord_state *s, const coord_event *ev, coord_actions *out)
         reply(s, out, site->ticket, &site->poll, WIRE_NOTHING);
         site->parked = false;
     }
-    if (answer_poll(s, out, ev->site, ev->ticket, ev->request))
+    if (answer_poll(s, ev, out, ev->site, ev->ticket, ev->request))
         return;
     uint32_t wait_ms = ev->request->u.poll.wait_ms;
     if (wait_ms > 30000)
@@ -375,10 +409,16 @@ static void on_head(coord_state *s, const coord_event *ev, coord_actions *out)
     memcpy(m->u.cosigned.note, ev->request->u.head.note, sizeof m->u.cosigned.note);
 }
 
-static void receipt(coord_state *s, const coord_event *ev, coord_actions *out, const coord_member *m)
+static void receipt(coord_state *s, const coord_event *ev, coord_actions *out, const fl_hash *update_hash)
 {
     wire_message *r = reply(s, out, ev->ticket, ev->request, WIRE_RECEIPT); /* the host signs */
-    r->u.receipt.update_hash = m->update_hash;
+    r->u.receipt.update_hash = *update_hash;
+}
+
+static void equivocated(coord_state *s, const coord_event *ev, coord_actions *out, const coord_study *st)
+{
+    reply_error(s, out, ev, WIRE_E_EQUIVOCATION, false, "another update was received for this round");
+    say_of(s, out, st, ev->site, "sent a second, different update for a round: refused, look into it");
 }
 
 static void on_released(coord_state *s, const coord_event *ev, coord_actions *out, coord_study *st)
@@ -388,18 +428,29 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
     const bool this_round = r->round == st->round && m->in_roster;
     if (this_round && m->contributed) {
         if (same_hash(&m->update_hash, &r->u.released.update_hash) && same_name(m->debit, r->debit))
-            receipt(s, ev, out, m); /* asked again: the same answer, also after the round is over */
+            receipt(s, ev, out, &m->update_hash); /* asked again: the same answer, also after the round is over */
         else
-            reply_error(s, out, ev, WIRE_E_EQUIVOCATION, false, "another update was received for this round");
+            equivocated(s, ev, out, st);
         return;
     }
-    if (!this_round || st->phase != COORD_OPEN || st->closed || !takes_part(s, st, ev->site) ||
+    if (r->round < st->round && ev->has_earlier) {
+        if (same_hash(&ev->earlier_update, &r->u.released.update_hash) && same_name(ev->earlier_debit, r->debit))
+            receipt(s, ev, out, &ev->earlier_update);
+        else
+            equivocated(s, ev, out, st);
+        return;
+    }
+    if (!this_round || st->phase != COORD_OPEN || st->closed || !coord_takes_part(s, st, ev->site) ||
         !same_hash(&r->u.released.announce_hash, &st->announce_hash)) {
         reply_error(s, out, ev, WIRE_E_STALE_ROUND, false, "this round is over");
         return;
     }
     if (r->u.released.update_bytes != st->update_bytes) {
         reply_error(s, out, ev, WIRE_E_BAD_UPDATE, false, "the update has another size than the plan says");
+        return;
+    }
+    if (ev->debit_known) {
+        reply_error(s, out, ev, WIRE_E_BAD_UPDATE, false, "this debit stands for another update already");
         return;
     }
     if (!ev->has_object) {
@@ -417,7 +468,7 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
     coord_action *a = act(out, COORD_PUT_CONTRIBUTION);
     a->study = study_index(s, st);
     a->site = ev->site;
-    receipt(s, ev, out, m);
+    receipt(s, ev, out, &m->update_hash);
     advance(s, ev, out, st);
 }
 
@@ -444,7 +495,7 @@ static void on_request(coord_state *s, const coord_event *ev, coord_actions *out
         return;
     }
     coord_study *st = &s->studies[index];
-    if (!may_know(s, st, ev->site)) {
+    if (!coord_may_know(s, st, ev->site)) {
         reply_error(s, out, ev, WIRE_E_NOT_A_MEMBER, false, "this study does not name this hospital");
         return;
     }
@@ -505,11 +556,25 @@ static void expire_polls(coord_state *s, const coord_event *ev, coord_actions *o
     }
 }
 
+static void expire_revoked(coord_state *s, coord_actions *out)
+{
+    for (uint32_t i = 0; i < s->n_sites; i++) {
+        coord_site *site = &s->sites[i];
+        if (!site->parked || !site->revoked)
+            continue;
+        wire_message *m = reply(s, out, site->ticket, &site->poll, WIRE_ERROR);
+        m->u.error.code = WIRE_E_REVOKED;
+        put_text(m->u.error.text, sizeof m->u.error.text, "this hospital was revoked");
+        site->parked = false;
+    }
+}
+
 void coord_step(coord_state *s, const coord_event *ev, coord_actions *out)
 {
     switch (ev->kind) {
     case COORD_EV_START:
     case COORD_EV_CHANGED:
+        expire_revoked(s, out);
         for (uint32_t i = 0; i < s->n_studies; i++) {
             coord_study *st = &s->studies[i];
             if (ev->kind == COORD_EV_START || st->deadline_ms == 0)
@@ -542,6 +607,6 @@ void coord_step(coord_state *s, const coord_event *ev, coord_actions *out)
         }
         break;
     }
-    answer_parked(s, out);
+    answer_parked(s, ev, out);
     set_timer(s, ev, out);
 }

@@ -12,6 +12,7 @@
  *                                            +------------------- PUBLISH ----------------------+  round together
  *                                                                      after the last round: DONE
  *   A deadline without quorum is extended by its own length. PAUSED and CLOSED are words of a person.
+ *   ROSTER stands in the ledger before a ROUND_OPEN whose hospitals or declared patients are others than the round's before.
  *
  * Polls that find nothing to say are parked (one per site) and answered when a round opens or their time is over.
  */
@@ -23,17 +24,18 @@
 
 #define COORD_MAX_SITES   256
 #define COORD_MAX_STUDIES 8
-#define COORD_MAX_ACTIONS (COORD_MAX_SITES + 16)
+#define COORD_MAX_ACTIONS (COORD_MAX_SITES + 8 * COORD_MAX_STUDIES + 8) /* a reply to each, and what each study does */
 
 typedef enum coord_phase { COORD_GATHERING, COORD_OPEN, COORD_FOLDING, COORD_DONE } coord_phase;
 
 /* A hospital that enrolled. Its index is its place in the order of names, and never changes meaning: rows hold names. */
 typedef struct coord_site {
     char name[WIRE_NAME_MAX];
+    uint8_t public_key[FL_PUBLIC_KEY_SIZE]; /* Ed25519: what ROSTER says of it */
     bool revoked;
-    uint64_t head_size;    /* of its ledger, as last cosigned */
+    uint64_t head_size; /* of its ledger, as last cosigned */
     fl_hash head_root;
-    int64_t seen_ms;       /* monotonic; 0: not since the start */
+    int64_t seen_ms; /* monotonic; 0: not since the start */
     /* a parked poll */
     bool parked;
     uint64_t ticket;
@@ -59,13 +61,13 @@ typedef struct coord_study {
     uint32_t plan_bytes, index;          /* position in the list that nodes count */
     uint32_t rounds, quorum, deadline_s; /* of the plan */
     uint64_t update_bytes, model_bytes;
-    bool listed_only;                    /* the plan names its hospitals */
+    bool listed_only; /* the plan names its hospitals */
     uint32_t n_listed;
     coord_phase phase;
     bool paused, closed;
-    uint32_t round;                      /* the open one, or the last one */
+    uint32_t round; /* the open one, or the last one */
     fl_hash model_hash, announce_hash;
-    int64_t deadline_ms;                 /* monotonic; set when the phase begins or the program starts */
+    int64_t deadline_ms; /* monotonic; set when the phase begins or the program starts */
     coord_member members[COORD_MAX_SITES];
 } coord_study;
 
@@ -81,8 +83,8 @@ typedef struct coord_state {
 
 typedef enum coord_event_kind {
     COORD_EV_START,
-    COORD_EV_REQUEST, /* request from sites[site], its signature checked; has_object: the object it names is here */
-    COORD_EV_FOLDED,  /* study: model_hash, server_hash, released_hash */
+    COORD_EV_REQUEST,     /* request from sites[site], its signature checked; has_object: the object it names is here */
+    COORD_EV_FOLDED,      /* study: model_hash, server_hash, released_hash */
     COORD_EV_FOLD_FAILED, /* disk or memory: tried again at the next timer */
     COORD_EV_TIMER,
     COORD_EV_CHANGED, /* a command changed the rows; state was loaded again */
@@ -94,8 +96,12 @@ typedef struct coord_event {
     uint64_t ticket;
     uint32_t site, study;
     const wire_message *request;
-    bool has_object;           /* RELEASED: the update is an object here, of update_bytes, and well-formed */
-    uint64_t note_size;        /* HEAD: size and root of the note, its signature checked by the host */
+    bool has_object;  /* RELEASED: the update is an object here, of update_bytes, and well-formed */
+    bool debit_known; /* RELEASED: the debit stands in some contribution already */
+    bool has_earlier; /* RELEASED of a round that is over: what this site contributed to it then */
+    char earlier_debit[WIRE_DEBIT_SIZE];
+    fl_hash earlier_update;
+    uint64_t note_size; /* HEAD: size and root of the note, its signature checked by the host */
     fl_hash note_root;
     fl_hash model_hash, server_hash, released_hash;
 } coord_event;
@@ -115,7 +121,7 @@ typedef enum coord_action_kind {
 
 typedef struct coord_action {
     coord_action_kind kind;
-    uint32_t study, site, round;
+    uint32_t study, site, round; /* site of a SAY: UINT32_MAX when it is about none */
     uint64_t ticket;
     int64_t at_ms;
     fl_hash model_hash, server_hash, released_hash;
@@ -137,6 +143,10 @@ void coord_step(coord_state *state, const coord_event *event, coord_actions *act
 /* The announce of the study's open round; roster: memory for its sites. */
 void coord_announce(const coord_state *state, const coord_study *study, wire_announce *announce,
                     wire_site roster[COORD_MAX_SITES]);
+
+/* May this site hear of the study? Does it take part in rounds that open now? */
+bool coord_may_know(const coord_state *state, const coord_study *study, uint32_t site);
+bool coord_takes_part(const coord_state *state, const coord_study *study, uint32_t site);
 
 /* Position of a site's name; UINT32_MAX when it is not there. */
 uint32_t coord_find_site(const coord_state *state, const char *name);
