@@ -23,12 +23,12 @@ typedef struct wire_client wire_client;
 typedef void (*wire_on_reply)(void *ctx, fl_code code, const uint8_t *bytes, size_t n, const char *why);
 
 typedef struct wire_client_config {
-    const char *address;           /* host:port, [v6]:port; the host is the name that the certificate must carry */
+    const char *address; /* host:port, [v6]:port; the host is the name that the certificate must carry */
     const char *ca_pem, *cert_pem, *key_pem;
-    unsigned connect_ms;           /* 0: 20000 */
-    unsigned retry_min_ms;         /* 0: 1000 */
-    unsigned retry_max_ms;         /* 0: 60000 */
-    bool one_attempt;              /* the first failure to connect ends the request */
+    unsigned connect_ms;   /* 0: 20000 */
+    unsigned retry_min_ms; /* 0: 1000 */
+    unsigned retry_max_ms; /* 0: 60000 */
+    bool one_attempt;      /* the first failure to connect ends the request */
 } wire_client_config;
 
 /* Does not connect yet: a coordinator that is down is no error here; a certificate that cannot be read is. */

@@ -18,22 +18,22 @@
 typedef struct wire_server wire_server;
 
 typedef struct wire_peer {
-    fl_hash spki;               /* SHA-256 of the SubjectPublicKeyInfo of its certificate */
-    char name[WIRE_NAME_MAX];   /* CN */
-    bool is_enrolment;          /* OU=enrolment: good for an enrolment request and nothing else */
+    fl_hash spki;             /* SHA-256 of the SubjectPublicKeyInfo of its certificate */
+    char name[WIRE_NAME_MAX]; /* CN */
+    bool is_enrolment;        /* OU=enrolment: good for an enrolment request and nothing else */
 } wire_peer;
 
 typedef void (*wire_on_request)(void *ctx, uint64_t ticket, const uint8_t *bytes, size_t n, const wire_peer *peer);
 typedef bool (*wire_allow)(void *ctx, const wire_peer *peer); /* any thread; quick */
 
 typedef struct wire_server_config {
-    const char *host;            /* address to listen on; "" or "*": every IPv4 address */
-    uint16_t port;               /* 0: any free one, see wire_server_port */
+    const char *host; /* address to listen on; "" or "*": every IPv4 address */
+    uint16_t port;    /* 0: any free one, see wire_server_port */
     const char *ca_pem, *cert_pem, *key_pem;
-    unsigned n_contexts;         /* requests in flight; 0: 256 */
-    unsigned stranger_ms;        /* 0: 15000 */
+    unsigned n_contexts;  /* requests in flight; 0: 256 */
+    unsigned stranger_ms; /* 0: 15000 */
     wire_on_request on_request;
-    wire_allow allow;            /* NULL: every certificate of the CA */
+    wire_allow allow; /* NULL: every certificate of the CA */
     void *ctx;
 } wire_server_config;
 
