@@ -2,8 +2,9 @@
  * node_labels - a CSV of labels (RFC 4180: quotes, CRLF or LF, an optional UTF-8 mark), and which file each row means.
  *
  * Columns by the names in the first line, in any order and case; others are ignored:
- *     file               relative to the CSV's folder, or absolute; or a base name that is the only one of its name
- *     sop_instance_uid   the DICOM file's; one of these two at least
+ *     file               relative to the CSV's folder, or absolute. When no such file exists, the base name alone counts,
+ *                        as long as one row and one file have it
+ *     sop_instance_uid   the DICOM file's; one of these two columns at least, and in each row one of them
  *     label              1 to 63 bytes
  *     patient_id         whose image it is, for files that do not say it themselves
  *     split              train, val or test; empty: not said
@@ -14,44 +15,48 @@
 #ifndef NODE_LABELS_H
 #define NODE_LABELS_H
 
-#include "base/buf.h"
 #include "node/data.h"
 
 #define NODE_LABELS_MAX_BYTES ((size_t)64 << 20)
-#define NODE_LABELS_MAX_FIELD 4096 /* of columns that are read; a label has its own limit */
+#define NODE_LABELS_MAX_FIELD 4096 /* of a file's name; a label has its own limit */
 
 typedef struct node_label {
     size_t line; /* in the file, from 1 */
-    char *file;  /* as written, "./" and "\" made plain; NULL: by UID */
+    char *path;  /* absolute when the CSV has a folder; NULL: by UID only */
+    bool exists; /* path is a file */
     char text[NODE_LABEL_MAX];
     int split; /* node_split, -1: not said */
     bool has_sop, has_patient;
-    bool is_bad; /* contradicts another row */
+    bool is_bad; /* contradicts or repeats another row: it answers for no file */
     bool used;
     uint8_t sop[32], patient[32];
-    size_t bad_line; /* the other row's */
 } node_label;
 
 typedef struct node_labels {
-    char *dir;  /* of the CSV, absolute; "" when parsed from memory */
-    char *path; /* of the CSV, absolute, links resolved */
+    char *dir, *file; /* of the CSV, absolute, links resolved; NULL when parsed from memory */
+    char *name;       /* as the user wrote it, for messages */
     node_label *rows;
     size_t n, capacity;
-    size_t n_bad; /* rows that could not be used */
+    size_t n_bad; /* rows that cannot be used, in rows or not */
     bool has_patient_column, has_split_column;
-    size_t *by_path, *by_base, *by_sop; /* indexes of rows, sorted */
-    size_t n_by_file, n_by_sop;
+    node_label **by_path, **by_base, **by_sop; /* good rows, sorted */
+    size_t n_by_path, n_by_sop;
 } node_labels;
 
-/* FL_EFORMAT: no header, a needed column missing, not text. Lines about rows go to out (may be NULL). */
+/* FL_EFORMAT: no header, a needed column missing or twice, a quote not closed, not text. Lines about rows go to out (may
+ * be NULL). The caller finis l in any case. */
 fl_code node_labels_load(node_labels *l, const char *path, const uint8_t key[32], FILE *out, fl_err *err) FL_MUST_USE;
-fl_code node_labels_parse(node_labels *l, const char *text, size_t n, const char *name, const char *dir,
+/* dir: what relative files are below; NULL: names are left as they are. text is overwritten; text[n]
+ * may be written too. */
+fl_code node_labels_parse(node_labels *l, char *text, size_t n, const char *name, const char *dir,
                           const uint8_t key[32], FILE *out, fl_err *err) FL_MUST_USE;
 void node_labels_fini(node_labels *l);
 
-/* The row for a file, or NULL. path is absolute with links resolved; base_is_unique: no other file of this call has its
- * base name. A row found by base name alone must be the only one with that base name. */
+/* The row for a file, or NULL. path: absolute, links resolved. base_is_unique: no other file of this call has its base
+ * name. */
 node_label *node_labels_by_file(node_labels *l, const char *path, bool base_is_unique);
 node_label *node_labels_by_sop(node_labels *l, const uint8_t sop[32]);
+
+const char *node_base_name(const char *path);
 
 #endif
