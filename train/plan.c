@@ -131,6 +131,7 @@ static fl_code check_training(const nn_plan *p, fl_err *err)
         {"local_steps", p->local_steps, 1, 1000},
         {"quorum", p->quorum, 1, NN_PLAN_MAX_SITES},
         {"deadline_s", p->deadline_s, 1, 604800},
+        {"slot_ms", p->slot_ms, 1, 86400000},
         {"augmentations", p->augmentations, 1, 64},
         {"shift", p->shift, 0, 64},
         {"allowance_rounds", p->allowance_rounds, 0, 100000},
@@ -278,9 +279,9 @@ static const struct {
     {                                                                                                                  \
 #member, offsetof(nn_plan, member)                                                                             \
     }
-    COUNT(n_weights),     COUNT(rounds),     COUNT(local_steps), COUNT(quorum),
-    COUNT(deadline_s),    COUNT(clip_units), COUNT(renyi_order), COUNT(allowance_rounds),
-    COUNT(augmentations), COUNT(shift),      COUNT(update_bits)};
+    COUNT(n_weights),        COUNT(rounds),        COUNT(local_steps), COUNT(quorum),
+    COUNT(deadline_s),       COUNT(slot_ms),       COUNT(clip_units),  COUNT(renyi_order),
+    COUNT(allowance_rounds), COUNT(augmentations), COUNT(shift),       COUNT(update_bits)};
 
 /* Members that are double in the struct and decimal text in JSON. */
 static const struct {

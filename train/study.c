@@ -26,7 +26,7 @@ typedef struct study {
     char name[64], classes[1200], hospitals[3500], shape[32], architecture[512], pretrained[512], strategy[32],
         average[32];
     int labels, optimiser, schedule;
-    int64_t seed, count, local_steps, quorum, deadline_s, clip_units, augmentations, shift, allowance_rounds;
+    int64_t seed, count, local_steps, quorum, deadline_s, slot_ms, clip_units, augmentations, shift, allowance_rounds;
     nn_decimal local_rate, server_rate, momentum, weight_decay;
     nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm;
     bool mirror;
@@ -47,6 +47,7 @@ static const fl_config_row rows[] = {
     {"rounds", "local_steps", FL_CONFIG_INT, AT(local_steps), 1, 1000, "1", NULL, "noised steps in a round", false},
     {"rounds", "quorum", FL_CONFIG_INT, AT(quorum), 1, 256, "1", NULL, "hospitals without which a round does not end", false},
     {"rounds", "deadline_s", FL_CONFIG_INT, AT(deadline_s), 1, 604800, "3600", NULL, "seconds after which a round ends with those who are there", false},
+    {"rounds", "slot_ms", FL_CONFIG_INT, AT(slot_ms), 1, 86400000, "auto", NULL, "updates leave at whole multiples of so many milliseconds after the announce, so that their time tells nothing; auto: a tenth of the deadline", true},
     {"rounds", "strategy", FL_CONFIG_TEXT, AT(strategy), 1, 31, "fedavg", NULL, "fedavg", false},
     {"local", "learning_rate", FL_CONFIG_DECIMAL, AT(local_rate), 1e-9, 1e9, "1", NULL, "of the steps within a round", false},
     {"server", "optimiser", FL_CONFIG_CHOICE, AT(optimiser), 0, 0, "sgd", "sgd|momentum|adam", "what the coordinator does with the aggregate", false},
@@ -255,6 +256,7 @@ static fl_code set_training(nn_plan *p, const study *s, const char *name, fl_err
     p->local_steps = (uint32_t)s->local_steps;
     p->quorum = (uint32_t)s->quorum;
     p->deadline_s = (uint32_t)s->deadline_s;
+    p->slot_ms = s->slot_ms == INT64_MIN ? p->deadline_s * 100 : (uint32_t)s->slot_ms;
     p->local_learning_rate = value_of(s->local_rate);
     p->server = s->optimiser == 1 ? NN_SERVER_MOMENTUM : NN_SERVER_SGD;
     p->server_learning_rate = value_of(s->server_rate);
