@@ -62,6 +62,8 @@ struct sim_world {
     site *sites;
     uint32_t *ticket_node; /* by ticket */
     size_t max_tickets;
+    nn_plan *plans; /* COORD_MAX_STUDIES */
+    uint32_t n_plans;
     seen *seen;
     size_t n_seen, max_seen;
     uint32_t n_violations;
@@ -488,8 +490,13 @@ static void check_all(sim_world *w)
     for (uint32_t i = 0; i < w->config.n_nodes; i++)
         check_ledger(w, w->sites[i].store.ledger, w->sites[i].store.db);
     check_ledger(w, w->coordinator.ledger, w->coordinator.db);
-    if (agg_refold(&w->coordinator, NULL, NULL, &err))
-        violate(w, "refold: %s", err.text);
+    for (uint32_t i = 0; i < w->n_plans; i++) {
+        uint32_t n_rounds;
+        if (agg_refold(&w->coordinator, &w->plans[i], NULL, NULL, &n_rounds, &err))
+            violate(w, "refold of %s: %s", w->plans[i].name, err.text);
+        else if (n_rounds != w->plans[i].rounds)
+            violate(w, "refold of %s: %u rounds of %u", w->plans[i].name, n_rounds, w->plans[i].rounds);
+    }
 }
 
 fl_code sim_world_run(sim_world *w, int64_t until_ms, fl_err *err)
@@ -563,7 +570,10 @@ fl_code sim_world_create(sim_world **out, const sim_world_config *config, fl_err
 {
     sim_world *w = calloc(1, sizeof *w);
     uint8_t seed[32];
-    if (!w || !(w->sites = calloc(config->n_nodes, sizeof *w->sites))) {
+    if (!w || !(w->sites = calloc(config->n_nodes, sizeof *w->sites)) ||
+        !(w->plans = calloc(COORD_MAX_STUDIES, sizeof *w->plans))) {
+        if (w)
+            free(w->sites);
         free(w);
         return fl_fail(err, FL_EENV, "world: out of memory");
     }
@@ -610,13 +620,17 @@ void sim_world_destroy(sim_world *w)
     free(w->ticket_node);
     free(w->seen);
     free(w->sites);
+    free(w->plans);
     free(w);
 }
 
 fl_code sim_world_add_study(sim_world *w, const nn_plan *plan, fl_err *err)
 {
-    fl_code rc = coord_study_add(&w->coordinator, plan, err);
-    return rc ? rc : coord_host_changed(w->host, err);
+    fl_code rc = coord_study_add(&w->coordinator, plan, err); /* refuses more than COORD_MAX_STUDIES */
+    if (rc)
+        return rc;
+    w->plans[w->n_plans++] = *plan;
+    return coord_host_changed(w->host, err);
 }
 
 void sim_world_calm(sim_world *w)
