@@ -1,0 +1,393 @@
+#include "node/approve.h"
+
+#include "node/data.h"
+#include "node/data_rows.h"
+#include "privacy/decimal.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOM_MOST 1000000
+
+/* ---- what it costs ---------------------------------------------------------------------------------------------- */
+
+static double number(const char *text)
+{
+    double value = NAN;
+    return dp_decimal_value(&value, text) ? value : NAN;
+}
+
+/* Rounds of a plan that are not charged yet. */
+static uint64_t rounds_left(const node_state *state, uint32_t i)
+{
+    const node_plan *p = &state->plans[i];
+    uint64_t left = p->rounds > p->last_round ? p->rounds - p->last_round : 0;
+    bool is_charged = state->now.plan == i && state->now.phase >= NODE_TRAINING && state->now.phase != NODE_HALTED;
+    return is_charged && left > 0 ? left - 1 : left;
+}
+
+static double cost_of(const dp_filter *f, const node_plan *p)
+{
+    return dp_debit_cost(f, p->rate, p->noise_variance, p->clip_units, p->local_steps);
+}
+
+/* The filter in force once the policy as it stands is recorded. */
+static fl_code filter_for(dp_filter *f, const node_state *state, const node_policy *policy, uint32_t plan_order,
+                          fl_err *err)
+{
+    unsigned order = state->has_filter ? state->filter.order : policy->renyi_order ? policy->renyi_order : plan_order;
+    double delta = state->has_filter ? state->filter.delta : number(policy->delta);
+    unsigned rungs = state->has_filter ? state->filter.rungs : policy->rungs;
+    if (dp_filter_init(f, number(policy->epsilon), delta, order, rungs, err))
+        return fl_fail_in(err, "policy.ini: [budget]");
+    f->spent = state->has_filter ? state->filter.spent : 0;
+    return FL_OK;
+}
+
+static double epsilon_at(const dp_filter *f, double spent)
+{
+    dp_filter copy = *f;
+    copy.spent = spent;
+    return dp_filter_epsilon_spent(&copy);
+}
+
+fl_code node_plan_cost(node_cost *out, const node_state *state, const node_policy *policy, uint32_t plan,
+                       uint32_t plan_order, fl_err *err)
+{
+    dp_filter f;
+    assert(plan < state->n_plans);
+    memset(out, 0, sizeof *out);
+    FL_TRY(filter_for(&f, state, policy, plan_order, err));
+    out->order = f.order;
+    out->cap = f.cap;
+    out->spent = f.spent;
+    out->delta = f.delta;
+    out->epsilon_cap = f.epsilon;
+    out->is_first = !state->has_filter;
+    for (uint32_t i = 0; i < state->n_plans; i++) {
+        const node_plan *p = &state->plans[i];
+        if (i != plan && p->readable && p->approved && !p->left)
+            out->promised += (double)rounds_left(state, i) * cost_of(&f, p);
+    }
+    out->cost = cost_of(&f, &state->plans[plan]);
+    out->rounds = rounds_left(state, plan);
+    out->epsilon_spent = epsilon_at(&f, f.spent);
+    out->epsilon_promised = epsilon_at(&f, f.spent + out->promised);
+    out->epsilon_after = epsilon_at(&f, f.spent + out->promised + (double)out->rounds * out->cost);
+    dp_filter_charge(&f, out->promised);
+    out->room = dp_filter_room(&f, out->cost, ROOM_MOST);
+    out->fits = out->room >= out->rounds;
+    return FL_OK;
+}
+
+/* ---- approving -------------------------------------------------------------------------------------------------- */
+
+static fl_code read_plan(node_store *s, uint32_t index, nn_plan *plan, fl_err *err)
+{
+    fl_buf json;
+    fl_buf_init(&json, NN_PLAN_MAX_BYTES);
+    fl_code rc = node_plan_text(s, &json, index, err);
+    if (rc == FL_OK)
+        rc = nn_plan_parse(plan, fl_buf_text(&json), json.size, err);
+    fl_buf_fini(&json);
+    return rc;
+}
+
+static bool names_us(const nn_plan *plan, const char *name)
+{
+    for (uint32_t i = 0; i < plan->n_sites; i++)
+        if (strcmp(plan->sites[i], name) == 0)
+            return true;
+    return plan->n_sites == 0;
+}
+
+/* What speaks against approving, apart from the budget; "" when nothing does. */
+static void objection(char why[320], const node_state *state, const node_policy *policy, uint32_t index,
+                      const nn_plan *plan)
+{
+    const node_plan *p = &state->plans[index];
+    char broken[200];
+    why[0] = 0;
+    for (uint32_t i = 0; i < state->n_plans && !why[0]; i++) {
+        const node_plan *other = &state->plans[i];
+        if (i != index && other->approved && !other->left && strcmp(other->study, p->study) == 0)
+            snprintf(why, 320, "another plan of study %s is approved: leave that one first", p->study);
+    }
+    if (why[0])
+        return;
+    if (p->left)
+        snprintf(why, 320, "this hospital left the study");
+    else if (!plan->is_private)
+        snprintf(why, 320, "the plan adds no noise: only the simulator runs such a plan");
+    else if (!names_us(plan, state->name))
+        snprintf(why, 320, "the plan is not for this hospital (%s)", state->name);
+    else if (policy->declared_patients == 0)
+        snprintf(why, 320,
+                 "policy.ini: [data] declared_patients is not typed yet: write the round number of patients "
+                 "that this hospital makes public");
+    else if (node_policy_breaks(policy, p, broken))
+        snprintf(why, 320, "outside the policy: %s", broken);
+    else if (p->approved && p->joined && p->declared_patients != policy->declared_patients)
+        snprintf(why, 320, "joined with %" PRIu64 " declared patients, the policy now says %u", p->declared_patients,
+                 policy->declared_patients);
+}
+
+static void budget_objection(char why[320], const node_cost *c)
+{
+    why[0] = 0;
+    if (!c->fits)
+        snprintf(why, 320,
+                 "over the budget: its %" PRIu64
+                 " rounds would bring epsilon to %.3f, the policy allows %g at delta %g "
+                 "for life (spent %.3f, promised to approved plans %.3f); %" PRIu64 " such rounds fit",
+                 c->rounds, c->epsilon_after, c->epsilon_cap, c->delta, c->epsilon_spent,
+                 c->epsilon_promised - c->epsilon_spent, c->room);
+}
+
+static fl_code append_approval(node_store *s, const node_plan *p, const char *dataset, const char *by, fl_err *err)
+{
+    dp_entry *e = calloc(1, sizeof *e);
+    if (!e)
+        return fl_fail(err, FL_EENV, "approve: out of memory");
+    e->kind = DP_APPROVE_PLAN;
+    strcpy(e->study, p->study);
+    snprintf(e->dataset, sizeof e->dataset, "%s", dataset);
+    snprintf(e->approver, sizeof e->approver, "%s", by);
+    dp_hash_text(e->plan_hash, &p->hash);
+    fl_code rc = led_append(s->ledger, e, err);
+    free(e);
+    return rc;
+}
+
+static fl_code write_approval(node_store *s, node_state *state, const node_policy *policy, uint32_t index,
+                              const char *by, uint32_t order, fl_err *err)
+{
+    node_plan *p = &state->plans[index];
+    bool appended;
+    FL_TRY(node_policy_record(s, state, policy, order, &appended, err));
+    FL_TRY(node_data_record(s, policy->dataset, &appended, err));
+    FL_TRY(append_approval(s, p, policy->dataset, by, err));
+    state->ledger_size = led_state(s->ledger)->n_entries;
+    p->approved = true;
+    p->declared_patients = policy->declared_patients;
+    node_policy_apply(state, policy);
+    return node_plan_put(s, state, index, err);
+}
+
+static fl_code commit_approval(node_store *s, node_state *state, const node_policy *policy, uint32_t index,
+                               const char *by, uint32_t order, fl_err *err)
+{
+    node_state *before = malloc(sizeof *before);
+    if (!before)
+        return fl_fail(err, FL_EENV, "approve: out of memory");
+    *before = *state;
+    fl_code rc = fl_db_begin(s->db, err);
+    if (rc == FL_OK) {
+        rc = write_approval(s, state, policy, index, by, order, err);
+        if (rc == FL_OK)
+            rc = fl_db_commit(s->db, err);
+        if (rc) {
+            node_data_undo(s);
+            *state = *before;
+        }
+    }
+    free(before);
+    return rc;
+}
+
+static fl_code check_words(const char *by, const char *dataset, const node_policy *policy, fl_err *err)
+{
+    size_t n = strlen(by);
+    bool is_blank = strspn(by, " ") == n;
+    for (size_t i = 0; i < n; i++)
+        is_blank |= (unsigned char)by[i] < 0x20 || by[i] == 0x7f;
+    if (is_blank || n > 127)
+        return fl_fail(err, FL_EFORMAT, "--by: must be a person's name, 1 to 127 bytes");
+    if (strcmp(dataset, policy->dataset) != 0)
+        return fl_fail(err, FL_EREFUSED, "data set %.63s: has no policy: policy.ini is for %s", dataset,
+                       policy->dataset);
+    return FL_OK;
+}
+
+fl_code node_approve(node_store *s, node_state *state, const node_policy *policy, uint32_t index, const char *by,
+                     const char *dataset, fl_err *err)
+{
+    char why[320];
+    node_cost cost;
+    assert(index < state->n_plans);
+    const node_plan *p = &state->plans[index];
+    FL_TRY(check_words(by, dataset, policy, err));
+    if (!p->readable)
+        return fl_fail(err, FL_EREFUSED, "study %s: the plan cannot be read by this version: install a newer one",
+                       p->study);
+    nn_plan *plan = malloc(sizeof *plan);
+    if (!plan)
+        return fl_fail(err, FL_EENV, "approve: out of memory");
+    fl_code rc = read_plan(s, index, plan, err);
+    const uint32_t order = rc ? 0 : plan->renyi_order;
+    if (rc == FL_OK)
+        objection(why, state, policy, index, plan);
+    free(plan);
+    if (rc)
+        return rc;
+    if (why[0])
+        return fl_fail(err, FL_EREFUSED, "study %s: %s", p->study, why);
+    if (p->approved && p->declared_patients == policy->declared_patients)
+        return FL_OK;
+    FL_TRY(node_plan_cost(&cost, state, policy, index, order, err));
+    budget_objection(why, &cost);
+    if (why[0])
+        return fl_fail(err, FL_EREFUSED, "study %s: %s", p->study, why);
+    return commit_approval(s, state, policy, index, by, order, err);
+}
+
+/* ---- showing ---------------------------------------------------------------------------------------------------- */
+
+typedef struct view {
+    nn_plan plan;
+    node_cost cost;
+    char why[320];
+} view;
+
+/* Everything that `plan show` says, computed once. */
+static fl_code look(view *v, node_store *s, const node_state *state, const node_policy *policy, uint32_t index,
+                    fl_err *err)
+{
+    FL_TRY(read_plan(s, index, &v->plan, err));
+    objection(v->why, state, policy, index, &v->plan);
+    FL_TRY(node_plan_cost(&v->cost, state, policy, index, v->plan.renyi_order, err));
+    if (!v->why[0])
+        budget_objection(v->why, &v->cost);
+    return FL_OK;
+}
+
+static void limit_row(FILE *out, const char *name, const char *plan, const char *limit, const char *policy, bool ok)
+{
+    fprintf(out, "  %-18s %-14s %-9s %-14s %s\n", name, plan, limit, policy, ok ? "ok" : "REFUSED");
+}
+
+static void print_limits(FILE *out, const node_policy *policy, const node_plan *p)
+{
+    char multiplier[DP_MICRO_TEXT], rounds[16], most[16];
+    dp_multiplier(multiplier, p->noise_variance, p->clip_units);
+    snprintf(rounds, sizeof rounds, "%u", p->rounds);
+    snprintf(most, sizeof most, "%u", policy->max_rounds);
+    fprintf(out, "\nBeside the policy of data set %s\n  %-18s %-14s %s\n", policy->dataset, "", "plan", "policy");
+    limit_row(out, "noise_multiplier", multiplier, "at least", policy->min_noise_multiplier,
+              number(multiplier) >= number(policy->min_noise_multiplier));
+    limit_row(out, "sampling_rate", p->sampling_rate, "at most", policy->max_sampling_rate,
+              number(p->sampling_rate) <= number(policy->max_sampling_rate));
+    limit_row(out, "clip_norm", p->clip_norm, "at most", policy->max_clip_norm,
+              number(p->clip_norm) <= number(policy->max_clip_norm));
+    limit_row(out, "rounds", rounds, "at most", most, p->rounds <= policy->max_rounds);
+    fprintf(out, "  rounds with fewer than %u hospitals are not taken; declared patients: %u%s\n", policy->min_cohort,
+            policy->declared_patients, policy->declared_patients ? "" : " (not typed yet)");
+}
+
+static void print_cost(FILE *out, const node_cost *c)
+{
+    fprintf(out, "\nThe budget of this hospital's patients, for life: epsilon %g at delta %g, counted at order %u%s\n",
+            c->epsilon_cap, c->delta, c->order, c->is_first ? " (this plan would fix the order)" : "");
+    fprintf(out, "  spent so far                epsilon %.3f\n", c->epsilon_spent);
+    if (c->promised > 0)
+        fprintf(out, "  with the approved plans     epsilon %.3f\n", c->epsilon_promised);
+    fprintf(out, "  with this plan as well      epsilon %.3f\n", c->epsilon_after);
+    fprintf(out, "  rounds that it may run      %" PRIu64 ", and %s%" PRIu64 " such rounds fit\n", c->rounds,
+            c->room == ROOM_MOST ? "at least " : "", c->room);
+}
+
+fl_code node_plan_against_policy(FILE *out, node_store *s, const node_state *state, const node_policy *policy,
+                                 uint32_t index, fl_err *err)
+{
+    const node_plan *p = &state->plans[index];
+    char hash[DP_HEX_SIZE];
+    view *v = calloc(1, sizeof *v);
+    if (!v)
+        return fl_fail(err, FL_EENV, "plan: out of memory");
+    dp_hash_text(hash, &p->hash);
+    fl_code rc = p->readable ? look(v, s, state, policy, index, err)
+                             : fl_fail(err, FL_EREFUSED,
+                                       "study %s: the plan cannot be read by this version: install a "
+                                       "newer one",
+                                       p->study);
+    if (rc == FL_OK) {
+        fl_buf words;
+        fl_buf_init(&words, 1 << 20);
+        nn_plan_explain(&words, &v->plan);
+        fprintf(out, "plan %s\n\n%s", hash, fl_buf_text(&words));
+        fl_buf_fini(&words);
+        print_limits(out, policy, p);
+        print_cost(out, &v->cost);
+        if (p->approved && !v->why[0])
+            fprintf(out, "\nApproved%s.\n", p->left ? ", and left" : "");
+        else if (v->why[0])
+            fprintf(out, "\n%s: %s\n", p->approved ? "Approved, but now refused" : "Would be refused", v->why);
+        else
+            fprintf(out, "\nMay be approved: cordon-node plan approve %.12s --by NAME\n", hash);
+    }
+    free(v);
+    return rc;
+}
+
+static void put_cost(fl_json *to, const node_cost *c)
+{
+    fl_json *b = fl_json_object();
+    fl_json_set_int(b, "order", c->order);
+    fl_json_set_real(b, "delta", c->delta);
+    fl_json_set_real(b, "epsilon_cap", c->epsilon_cap);
+    fl_json_set_real(b, "epsilon_spent", c->epsilon_spent);
+    fl_json_set_real(b, "epsilon_promised", c->epsilon_promised);
+    fl_json_set_real(b, "epsilon_after", c->epsilon_after);
+    fl_json_set_int(b, "rounds", (int64_t)c->rounds);
+    fl_json_set_int(b, "rounds_that_fit", (int64_t)c->room);
+    fl_json_set_bool(b, "fits", c->fits);
+    fl_json_set(to, "budget", b);
+}
+
+static void put_terms(fl_json *to, const node_plan *p)
+{
+    char hash[DP_HEX_SIZE], multiplier[DP_MICRO_TEXT];
+    dp_hash_text(hash, &p->hash);
+    fl_json_set_text(to, "hash", hash);
+    fl_json_set_text(to, "study", p->study);
+    fl_json_set_bool(to, "readable", p->readable);
+    fl_json_set_bool(to, "approved", p->approved);
+    fl_json_set_bool(to, "joined", p->joined);
+    fl_json_set_bool(to, "left", p->left);
+    if (!p->readable)
+        return;
+    dp_multiplier(multiplier, p->noise_variance, p->clip_units);
+    fl_json_set_text(to, "noise_multiplier", multiplier);
+    fl_json_set_text(to, "sampling_rate", p->sampling_rate);
+    fl_json_set_text(to, "clip_norm", p->clip_norm);
+    fl_json_set_int(to, "rounds", p->rounds);
+    fl_json_set_int(to, "last_round", p->last_round);
+    fl_json_set_int(to, "local_steps", p->local_steps);
+}
+
+fl_code node_plan_json(fl_json **out, node_store *s, const node_state *state, const node_policy *policy, uint32_t index,
+                       fl_err *err)
+{
+    const node_plan *p = &state->plans[index];
+    fl_json *j = fl_json_object();
+    put_terms(j, p);
+    fl_code rc = FL_OK;
+    if (p->readable) {
+        view *v = calloc(1, sizeof *v);
+        rc = v ? look(v, s, state, policy, index, err) : fl_fail(err, FL_EENV, "plan: out of memory");
+        if (rc == FL_OK) {
+            put_cost(j, &v->cost);
+            fl_json_set_int(j, "declared_patients", policy->declared_patients);
+            fl_json_set_text(j, "why_not", v->why);
+        }
+        free(v);
+    }
+    if (rc) {
+        fl_json_free(j);
+        return rc;
+    }
+    *out = j;
+    return FL_OK;
+}
