@@ -1,0 +1,310 @@
+/* Specs, shapes, finite differences, purity. */
+#include "base/rng.h"
+#include "train/gemm.h"
+#include "train/model.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MAX 70000
+
+static nn_model *build(const char *spec, uint32_t c, uint32_t h, uint32_t w, uint32_t classes)
+{
+    nn_model *m;
+    fl_err err;
+    if (nn_model_create(&m, spec, c, h, w, classes, &err) != FL_OK)
+        fail_msg("%s", err.text);
+    assert_true(nn_model_n_weights(m) <= MAX);
+    return m;
+}
+
+static void fill(float *x, size_t n, double scale, uint64_t seed)
+{
+    fl_rng rng;
+    fl_rng_init(&rng, seed, 7);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(fl_rng_normal(&rng) * scale);
+}
+
+/* Central differences of the loss in random directions: catches a wrong factor in any tensor. */
+static void check_gradient(const char *spec, uint32_t c, uint32_t h, uint32_t w, uint32_t classes)
+{
+    static float weights[MAX], moved[MAX], g[MAX], direction[MAX], image[4096], logits[64];
+    nn_model *m = build(spec, c, h, w, classes);
+    nn_workspace *ws;
+    fl_err err;
+    assert_int_equal(nn_workspace_create(&ws, m, &err), FL_OK);
+    size_t n = nn_model_n_weights(m);
+    fill(weights, n, 0.3, 1);
+    fill(image, (size_t)c * h * w, 1, 2);
+    for (uint32_t label = 0; label < classes; label++) {
+        nn_gradient(m, ws, weights, g, NULL, image, label);
+        for (size_t t = 0; t < nn_model_n_tensors(m); t++) { /* each tensor alone, then a lie in one cannot hide */
+            nn_tensor tensor = nn_model_tensor(m, t);
+            double expected = 0, loss[2], step = 2e-3;
+            memset(direction, 0, sizeof direction);
+            fill(direction + tensor.offset, tensor.size, 1 / sqrt((double)tensor.size), 100 + t);
+            for (size_t i = 0; i < n; i++)
+                expected += (double)g[i] * direction[i];
+            for (int side = 0; side < 2; side++) {
+                for (size_t i = 0; i < n; i++)
+                    moved[i] = weights[i] + (float)(side ? step : -step) * direction[i];
+                nn_forward(m, ws, moved, logits, image);
+                double largest = logits[0], sum = 0;
+                for (uint32_t k = 0; k < classes; k++)
+                    largest = fmax(largest, logits[k]);
+                for (uint32_t k = 0; k < classes; k++)
+                    sum += exp(logits[k] - largest);
+                loss[side] = largest + log(sum) - logits[label];
+            }
+            double measured = (loss[1] - loss[0]) / (2 * step);
+            if (fabs(measured - expected) > 2e-3 * (1 + fabs(expected)))
+                fail_msg("%s: %s: finite difference %g, backward %g", spec, tensor.name, measured, expected);
+        }
+    }
+    nn_workspace_destroy(ws);
+    nn_model_destroy(m);
+}
+
+static void backward_agrees_with_finite_differences(void **state)
+{
+    (void)state;
+    check_gradient("linear classes", 1, 4, 5, 3);
+    check_gradient("conv 3x3 4 pad 1\ntanh\nconv 3x2 5 stride 2\ntanh\nlinear classes", 2, 7, 9, 3);
+    check_gradient("conv 1x1 4\ntanh\nconv 1x1 3\ntanh\nlinear classes", 3, 4, 4, 2);
+    check_gradient("conv 3x3 4 nobias\ngroupnorm 2\ntanh\nlinear classes nobias", 1, 6, 6, 2);
+    check_gradient("groupnorm 1\nconv 3x3 4\ntanh\navgpool 2\nlinear 6\ntanh\nlinear classes", 1, 8, 9, 3);
+    check_gradient("conv 3x3 6\ntanh\nmaxpool 2 stride 1\ngroupnorm 3\nglobalpool\nlinear classes", 1, 9, 8, 2);
+    check_gradient(nn_architecture("cnn-tiny"), 1, 32, 32, 2);
+    check_gradient(nn_architecture("linear"), 3, 8, 8, 3);
+}
+
+static void specs_that_do_not_fit_are_refused_with_layer_and_shapes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec, *words;
+    } table[] = {
+        {"", "no layers"},
+        {"# nothing\n\n  \n", "no layers"},
+        {"flatten", "layer 1 (flatten): gives 64x1x1 values, expected one for each of 2 classes"},
+        {"tanh\ndense 4", "layer 2 (dense): unknown kind"},
+        {"relu 3\nlinear classes", "layer 1 (relu, input 1x8x8): nothing may follow, found 3"},
+        {"conv 9x9 4\nlinear classes", "layer 1 (conv, input 1x8x8): kernel 9x9 is larger"},
+        {"conv 3x3\nlinear classes", "output channels is missing"},
+        {"conv\nlinear classes", "kernel is missing"},
+        {"conv 3x3 4 stride\nlinear classes", "stride is missing"},
+        {"conv 3x3 4 stride 0\nlinear classes", "stride is 0, expected 1 to 64"},
+        {"conv 3x3 4 pad 3\nlinear classes", "pad 3 is not smaller"},
+        {"conv 3x3 4 strid 2\nlinear classes", "unknown word strid"},
+        {"conv 3x3x3 4\nlinear classes", "kernel is 3x3x3"},
+        {"conv 3x3 -4\nlinear classes", "output channels is -4"},
+        {"conv 3x3 99999999999\nlinear classes", "output channels is 99999999999"},
+        {"conv 3x3 6\ngroupnorm 4\nlinear classes", "layer 2 (groupnorm, input 6x6x6): 4 groups do not divide 6"},
+        {"maxpool 9\nlinear classes", "layer 1 (maxpool, input 1x8x8): window 9x9 is larger"},
+        {"maxpool 2x3\nlinear classes", "window 2x3 needs a stride"},
+        {"avgpool 2 step 2\nlinear classes", "unknown word step"},
+        {"linear\nlinear classes", "number of outputs is missing"},
+        {"linear classes bias", "unknown word bias"},
+        {"linear 65536\nlinear 65536\nlinear classes", "more than 134217728 weights"},
+        {"globalpool\nlinear 3", "gives 3x1x1 values"},
+        {"linear classes a b c d e f g h i j k l m", "too many words"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        nn_model *m;
+        fl_err err = {0};
+        assert_int_equal(nn_model_create(&m, table[i].spec, 1, 8, 8, 2, &err), FL_EFORMAT);
+        assert_null(m);
+        if (!strstr(err.text, table[i].words))
+            fail_msg("'%s' gives: %s", table[i].spec, err.text);
+    }
+    char long_spec[2000] = "";
+    for (int i = 0; i < NN_MAX_LAYERS + 1; i++)
+        strcat(long_spec, "tanh\n");
+    nn_model *m;
+    fl_err err;
+    assert_int_equal(nn_model_create(&m, long_spec, 1, 8, 8, 2, &err), FL_EFORMAT);
+    assert_int_equal(nn_model_create(&m, "linear classes", 1, 0, 8, 2, &err), FL_EFORMAT);
+    assert_int_equal(nn_model_create(&m, "linear classes", 1, 8, 8, 1, &err), FL_EFORMAT);
+    /* activations that would not fit are refused before anything is allocated */
+    assert_int_equal(nn_model_create(&m, "conv 3x3 65536 pad 1\nglobalpool\nlinear classes", 3, 1024, 1024, 2, &err),
+                     FL_EFORMAT);
+}
+
+static void a_gradient_does_not_depend_on_what_came_before(void **state)
+{
+    (void)state;
+    static float w[MAX], first[MAX], again[MAX], image[1024], other[1024], logits[4];
+    nn_model *m = build("conv 5x5 8 stride 2 pad 2\ngroupnorm 2\nrelu\nmaxpool 2\nconv 3x3 8\ntanh\nlinear classes", 1, 32,
+                        32, 2);
+    nn_workspace *a, *b;
+    fl_err err;
+    assert_int_equal(nn_workspace_create(&a, m, &err), FL_OK);
+    assert_int_equal(nn_workspace_create(&b, m, &err), FL_OK);
+    size_t n = nn_model_n_weights(m);
+    fill(w, n, 0.3, 3);
+    fill(image, 1024, 1, 4);
+    nn_gradient(m, a, w, first, NULL, image, 1);
+    for (size_t i = 0; i < 1024; i++)
+        other[i] = i % 3 ? NAN : 1e30f; /* leaves rubbish in b */
+    nn_gradient(m, b, w, again, NULL, other, 0);
+    memset(again, 0xff, n * sizeof *again);
+    nn_gradient(m, b, w, again, NULL, image, 1);
+    assert_memory_equal(first, again, n * sizeof *first);
+    nn_forward(m, a, w, logits, image);
+    nn_gradient(m, a, w, again, NULL, image, 1);
+    assert_memory_equal(first, again, n * sizeof *first);
+    nn_workspace_destroy(a);
+    nn_workspace_destroy(b);
+    nn_model_destroy(m);
+}
+
+static void a_broken_image_gives_a_gradient_that_is_not_finite(void **state)
+{
+    (void)state;
+    static float w[MAX], g[MAX], image[1024];
+    static const char *const specs[] = {"cnn-tiny", "linear"};
+    for (size_t k = 0; k < 2; k++) {
+        nn_model *m = build(nn_architecture(specs[k]), 1, 32, 32, 2);
+        nn_workspace *ws;
+        fl_err err;
+        assert_int_equal(nn_workspace_create(&ws, m, &err), FL_OK);
+        size_t n = nn_model_n_weights(m), n_bad = 0;
+        fill(w, n, 0.1, 5);
+        fill(image, 1024, 1, 6);
+        image[500] = NAN;
+        nn_gradient(m, ws, w, g, NULL, image, 1);
+        for (size_t i = 0; i < n; i++)
+            n_bad += !isfinite(g[i]);
+        assert_true(n_bad > 0);
+        nn_workspace_destroy(ws);
+        nn_model_destroy(m);
+    }
+}
+
+static void first_weights_are_repeatable_and_start_with_equal_classes(void **state)
+{
+    (void)state;
+    static float a[MAX], b[MAX], image[1024], logits[2];
+    nn_model *m = build(nn_architecture("cnn-tiny"), 1, 32, 32, 2);
+    nn_workspace *ws;
+    fl_err err;
+    assert_int_equal(nn_workspace_create(&ws, m, &err), FL_OK);
+    size_t n = nn_model_n_weights(m);
+    nn_model_init_weights(m, a, 1);
+    nn_model_init_weights(m, b, 1);
+    assert_memory_equal(a, b, n * sizeof *a);
+    nn_model_init_weights(m, b, 2);
+    assert_memory_not_equal(a, b, n * sizeof *a);
+    fill(image, 1024, 1, 6);
+    nn_forward(m, ws, a, logits, image);
+    assert_true(logits[0] == 0 && logits[1] == 0);
+    nn_workspace_destroy(ws);
+    nn_model_destroy(m);
+}
+
+static void tensors_cover_the_vector_and_have_pytorchs_names(void **state)
+{
+    (void)state;
+    nn_model *m = build("conv 3x2 4\ngroupnorm 2\nrelu\nlinear 5 nobias\nlinear classes", 1, 5, 5, 3);
+    static const char *const names[] = {"0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "4.weight", "4.bias"};
+    size_t at = 0;
+    assert_int_equal(nn_model_n_tensors(m), 7);
+    for (size_t i = 0; i < 7; i++) {
+        nn_tensor t = nn_model_tensor(m, i);
+        size_t size = 1;
+        for (uint32_t k = 0; k < t.n_dims; k++)
+            size *= t.dims[k];
+        assert_string_equal(t.name, names[i]);
+        assert_int_equal(t.offset, at);
+        assert_int_equal(t.size, size);
+        at += size;
+    }
+    assert_int_equal(at, nn_model_n_weights(m));
+    nn_model_destroy(m);
+}
+
+static void weights_on_the_wire_are_little_endian_and_finite(void **state)
+{
+    (void)state;
+    float w[3] = {1.0f, -2.5f, 0}, back[3];
+    uint8_t bytes[12];
+    fl_err err;
+    nn_weights_write(bytes, w, 3);
+    static const uint8_t golden[12] = {0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0, 0, 0, 0, 0};
+    assert_memory_equal(bytes, golden, 12);
+    assert_int_equal(nn_weights_read(back, 3, bytes, 12, &err), FL_OK);
+    assert_memory_equal(back, w, sizeof w);
+    assert_int_equal(nn_weights_read(back, 3, bytes, 11, &err), FL_EFORMAT);
+    assert_int_equal(nn_weights_read(back, 3, bytes, 13, &err), FL_EFORMAT);
+    assert_int_equal(nn_weights_read(back, 2, bytes, 12, &err), FL_EFORMAT);
+    bytes[3] = 0x7f; /* 0x7f800000: infinity */
+    assert_int_equal(nn_weights_read(back, 3, bytes, 12, &err), FL_EFORMAT);
+    bytes[2] = 0xc0; /* NaN */
+    assert_int_equal(nn_weights_read(back, 3, bytes, 12, &err), FL_EFORMAT);
+}
+
+static void softmax_is_a_distribution_whatever_comes_in(void **state)
+{
+    (void)state;
+    float p[3], extreme[3] = {1e30f, -1e30f, 0}, broken[3] = {NAN, 1, 2}, endless[3] = {INFINITY, 0, 0};
+    nn_softmax(p, extreme, 3);
+    assert_true(p[0] == 1 && p[1] == 0 && p[2] == 0);
+    nn_softmax(p, broken, 3);
+    assert_true(p[0] == p[1] && p[1] == p[2] && fabs(p[0] - 1.0 / 3) < 1e-6);
+    nn_softmax(p, endless, 3);
+    assert_true(isfinite(p[0]) && fabs(p[0] + p[1] + p[2] - 1) < 1e-6);
+}
+
+static void gemm_is_stable_and_right(void **state)
+{
+    (void)state;
+    static float a[600], b[600], c[600], expected[600];
+    nn_gemm_start();
+    assert_true(strlen(nn_gemm_core()) > 0);
+    if (strcmp(nn_gemm_core(), "portable") != 0)
+        assert_true(nn_gemm_self_test());
+    static const int shapes[][3] = {{1, 1, 1}, {3, 4, 5}, {7, 1, 9}, {1, 20, 30}, {16, 17, 18}, {20, 20, 30}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+        for (int t = 0; t < 8; t++) {
+            bool ta = t & 1, tb = t & 2;
+            float beta = t & 4 ? 1 : 0;
+            fill(a, (size_t)m * k, 1, s);
+            fill(b, (size_t)k * n, 1, s + 50);
+            for (int i = 0; i < m * n; i++)
+                c[i] = beta == 0 ? NAN : (float)i; /* beta 0 ignores what is there */
+            for (int i = 0; i < m; i++) {
+                for (int j = 0; j < n; j++) {
+                    double sum = beta == 0 ? 0 : i * n + j;
+                    for (int p = 0; p < k; p++)
+                        sum += (double)(ta ? a[p * m + i] : a[i * k + p]) * (tb ? b[j * k + p] : b[p * n + j]);
+                    expected[i * n + j] = (float)sum;
+                }
+            }
+            nn_gemm(ta, tb, m, n, k, a, ta ? m : k, b, tb ? k : n, beta, c, n);
+            for (int i = 0; i < m * n; i++)
+                assert_true(fabsf(c[i] - expected[i]) <= 1e-4f * (1 + fabsf(expected[i])));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(backward_agrees_with_finite_differences),
+        cmocka_unit_test(specs_that_do_not_fit_are_refused_with_layer_and_shapes),
+        cmocka_unit_test(a_gradient_does_not_depend_on_what_came_before),
+        cmocka_unit_test(a_broken_image_gives_a_gradient_that_is_not_finite),
+        cmocka_unit_test(first_weights_are_repeatable_and_start_with_equal_classes),
+        cmocka_unit_test(tensors_cover_the_vector_and_have_pytorchs_names),
+        cmocka_unit_test(weights_on_the_wire_are_little_endian_and_finite),
+        cmocka_unit_test(softmax_is_a_distribution_whatever_comes_in),
+        cmocka_unit_test(gemm_is_stable_and_right),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
