@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
