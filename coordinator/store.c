@@ -42,7 +42,7 @@ const char coord_schema[] =
     " server_hash BLOB NOT NULL, released_hash BLOB NOT NULL, made INTEGER NOT NULL, PRIMARY KEY(study, round));"
     "CREATE INDEX IF NOT EXISTS model_by_hash ON model(model_hash);"
     "CREATE TABLE IF NOT EXISTS invitation(spki BLOB PRIMARY KEY, hospital TEXT NOT NULL, expires INTEGER NOT NULL,"
-    " used INTEGER NOT NULL DEFAULT 0, public_key BLOB, certificate TEXT NOT NULL DEFAULT '');";
+    " used INTEGER NOT NULL DEFAULT 0, public_key BLOB, request BLOB, certificate TEXT NOT NULL DEFAULT '');";
 /* clang-format on */
 
 typedef struct settings {
