@@ -32,6 +32,7 @@ struct img_decoder {
     int socket;
     unsigned n_jobs;
     int64_t spent_ms;
+    int time_limit_ms;
 };
 
 /* CORDON_DECODER, or cordon-decode beside this program. */
@@ -56,7 +57,7 @@ static fl_code find_program(char out[PATH_MAX], const char *given, fl_err *err)
     return FL_OK;
 }
 
-/* 0 end or error, 1 done. Never blocks beyond the deadline. */
+/* Nothing here blocks beyond its deadline. */
 typedef enum io_result { IO_DONE, IO_ENDED, IO_LATE } io_result;
 
 static io_result wait_ready(int fd, short events, int64_t deadline_ms)
@@ -218,6 +219,7 @@ fl_code img_decoder_open(img_decoder **out, const char *program_path, const uint
     if (!d)
         return fl_fail(err, FL_EENV, "decoder: out of memory");
     d->socket = -1;
+    d->time_limit_ms = IMG_TIME_LIMIT_MS;
     memcpy(d->key, key, sizeof d->key);
     fl_code code = find_program(d->program, program_path, err);
     if (code == FL_OK)
@@ -244,6 +246,11 @@ void img_decoder_allow(img_decoder *d, unsigned flags)
     d->flags = flags;
 }
 
+void img_decoder_limit(img_decoder *d, int time_limit_ms)
+{
+    d->time_limit_ms = time_limit_ms;
+}
+
 int img_decoder_pid(const img_decoder *d)
 {
     return d->pid;
@@ -251,7 +258,7 @@ int img_decoder_pid(const img_decoder *d)
 
 static fl_code exchange(img_decoder *d, img_image *out, const uint8_t *bytes, size_t n, io_result *r, fl_err *err)
 {
-    int64_t deadline = fl_clock_mono_ms() + IMG_TIME_LIMIT_MS;
+    int64_t deadline = fl_clock_mono_ms() + d->time_limit_ms;
     uint8_t head[IMG_REPLY_SIZE];
     img_job job = {.flags = d->flags, .length = n};
     memcpy(job.key, d->key, sizeof job.key);
@@ -307,7 +314,7 @@ fl_code img_decode(img_decoder *d, img_image *out, const uint8_t *bytes, size_t 
         char how[64];
         reap(d, r == IO_LATE, how, sizeof how);
         if (code == FL_EFORMAT && r == IO_LATE)
-            (void)fl_fail(err, code, "the decoder needed more than %d s and was stopped", IMG_TIME_LIMIT_MS / 1000);
+            (void)fl_fail(err, code, "the decoder needed more than %d ms and was stopped", d->time_limit_ms);
         else if (code == FL_EFORMAT)
             (void)fl_fail(err, code, "%s", how);
     } else if (code == FL_EENV) { /* no memory for this file, or not an answer: start the next with a fresh child */

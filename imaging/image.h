@@ -28,7 +28,7 @@
 
 #define IMG_MAX_SIDE       1024         /* of what is returned */
 #define IMG_MAX_FILE_BYTES (256u << 20) /* of one file */
-#define IMG_TIME_LIMIT_MS  20000        /* for one file; then the child is killed */
+#define IMG_TIME_LIMIT_MS  20000        /* for one file unless changed; then the child is killed */
 
 typedef struct img_image {
     uint32_t width, height; /* 1 .. IMG_MAX_SIDE */
@@ -69,7 +69,8 @@ typedef struct img_decoder img_decoder;
 fl_code img_decoder_open(img_decoder **out, const char *program_path, const uint8_t key[32], fl_err *err) FL_MUST_USE;
 void img_decoder_close(img_decoder *d);
 void img_decoder_allow(img_decoder *d, unsigned flags /* of img_allow */);
-int img_decoder_pid(const img_decoder *d); /* of the child; 0: none just now */
+void img_decoder_limit(img_decoder *d, int time_limit_ms); /* for one file */
+int img_decoder_pid(const img_decoder *d);                 /* of the child; 0: none just now */
 
 /*
  * One file's bytes; the format is found from the content. *out is overwritten; on failure it is zeroed.

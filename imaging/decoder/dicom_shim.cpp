@@ -133,6 +133,9 @@ void classify(dicom_header *h, E_TransferSyntax syntax)
         break;
     case EXS_JPEGLSLossless:
     case EXS_JPEGLSLossy:
+        h->coding = DICOM_CODEC;
+        h->is_jpegls = true;
+        break;
     case EXS_JPEGProcess1:
     case EXS_JPEGProcess2_4:
     case EXS_JPEGProcess6_8:
@@ -140,7 +143,6 @@ void classify(dicom_header *h, E_TransferSyntax syntax)
     case EXS_JPEGProcess14:
     case EXS_JPEGProcess14SV1:
         h->coding = DICOM_CODEC;
-        h->is_jpeg = true;
         break;
     case EXS_JPEG2000LosslessOnly:
     case EXS_JPEG2000:
@@ -237,7 +239,7 @@ bool dicom_start(void)
 {
     OFLog::configure(OFLogger::OFF_LOG_LEVEL);
     DcmRLEDecoderRegistration::registerCodecs();
-    DJDecoderRegistration::registerCodecs(EDC_never, EUC_never, EPC_colorByPixel);
+    DJDecoderRegistration::registerCodecs(EDC_never, EUC_never);
     DJLSDecoderRegistration::registerCodecs(EJLSUC_never, EJLSPC_colorByPixel);
     return dcmDataDict.isDictionaryLoaded();
 }

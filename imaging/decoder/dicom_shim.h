@@ -31,7 +31,7 @@ typedef struct dicom_table {
 
 typedef struct dicom_header {
     dicom_coding coding;
-    bool is_rle, is_jpeg;    /* of DICOM_CODEC; is_jpeg: JPEG and JPEG-LS, whose code streams name their size */
+    bool is_rle, is_jpegls;  /* of DICOM_CODEC; neither: JPEG */
     const char *syntax_name; /* DCMTK's constant text */
     bool has_pixels;
     uint16_t rows, columns, samples, allocated, stored, high, is_signed, planar; /* planar 1: R.. G.. B.. */
@@ -61,7 +61,8 @@ void dicom_identify(char *out, size_t size, dicom_file *f, dicom_identity which)
 
 /* Borrowed: the pixel element of a plain file, little endian. */
 fl_code dicom_plain_bytes(const uint8_t **bytes, uint64_t *n, dicom_file *f, fl_err *err) FL_MUST_USE;
-/* The first frame, decoded, n bytes exactly; photometric as it is after decoding. */
+/* The first frame, decoded, n bytes exactly; photometric as it is after decoding. Colour is by pixel in JPEG-LS;
+ * in JPEG and RLE it is as PlanarConfiguration says. */
 fl_code dicom_decode_frame(uint8_t *out, uint32_t n, char photometric[17], dicom_file *f, fl_err *err) FL_MUST_USE;
 /* Fragment i (0 is the first of pixels): borrowed. */
 fl_code dicom_fragment(const uint8_t **bytes, uint64_t *n, dicom_file *f, uint32_t i, fl_err *err) FL_MUST_USE;

@@ -164,7 +164,7 @@ static fl_code read_codec(img_frame *f, dicom_header *h, dicom_file *file, fl_er
     fl_code code = dicom_fragment(&stream, &n_stream, file, 0, err);
     if (code != FL_OK)
         return code;
-    if (h->is_jpeg && !stream_fits(stream, n_stream, h))
+    if (!h->is_rle && !stream_fits(stream, n_stream, h))
         return fl_fail(err, FL_EFORMAT, "DICOM: the compressed image is not of the size that the header says");
     uint8_t *bytes = calloc(1, n + 2);
     if (!bytes)
@@ -172,8 +172,8 @@ static fl_code read_codec(img_frame *f, dicom_header *h, dicom_file *file, fl_er
     char model[17];
     code = dicom_decode_frame(bytes, (uint32_t)n, model, file, err);
     if (code == FL_OK) {
-        if (h->is_jpeg)
-            h->planar = 0; /* asked of the codecs in dicom_start */
+        if (h->is_jpegls)
+            h->planar = 0; /* asked of the codec in dicom_start */
         if (h->samples == 3) {
             memset(h->photometric, 0, sizeof h->photometric);
             memcpy(h->photometric, model, strlen(model));
