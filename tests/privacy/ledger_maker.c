@@ -48,10 +48,10 @@ void maker_fini(ledger_maker *m)
 
 static void fill_terms(dp_entry *e)
 {
-    fl_code code = dp_rate_parse(&e->rate, "0.05", NULL);
+    fl_code code = dp_rate_parse(&e->rate, "0.001", NULL);
     assert(code == FL_OK);
     SET(e->mechanism, e->kind == DP_RESERVE ? DP_MECHANISM_STEP : DP_MECHANISM_RELEASE);
-    SET(e->sampling_rate, "0.05");
+    SET(e->sampling_rate, "0.001");
     SET(e->clip_norm, "1.0");
     e->clip_units = 1 << 16;
     e->noise_variance = dp_variance_for(1100000, e->clip_units);
@@ -203,8 +203,10 @@ void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_
         maker_entry(m, &e, DP_ROUND_OPEN);
         e.round = round;
         e.n_members = n_parties;
-        for (unsigned i = 0; i < n_parties; i++)
+        for (unsigned i = 0; i < n_parties; i++) {
             SET(e.members[i].node, parties[i]);
+            hash_of(e.members[i].hash, '0');
+        }
         model_of(e.model_hash, round);
         maker_add(m, &e);
         for (unsigned i = 0; i < n_parties; i++) {

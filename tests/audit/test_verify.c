@@ -1,0 +1,321 @@
+/* cordon-audit verify on whole files, through the same table of commands as the program. */
+#include "audit/audit.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "tests/privacy/ledger_maker.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/cordon-audit-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"ledger.jsonl", "ledger.jsonl.pub", "hub.jsonl", "hub.jsonl.pub", "key.pub"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[FL_PATH_MAX];
+        unlink(fl_path(path, dir, names[i]));
+    }
+    return rmdir(dir);
+}
+
+static void put(const char *name, const void *bytes, size_t n)
+{
+    char path[FL_PATH_MAX];
+    FILE *f = fopen(fl_path(path, dir, name), "wb"); /* fl_file_write's fsync is too slow for thousands of files */
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void put_key(const char *name, const char *vkey)
+{
+    fl_buf text;
+    fl_buf_init(&text, 4096);
+    dp_export_public(&text, vkey);
+    put(name, text.bytes, text.size);
+    fl_buf_fini(&text);
+}
+
+static void take(const char *name)
+{
+    char path[FL_PATH_MAX];
+    unlink(fl_path(path, dir, name));
+}
+
+/* Runs it; what it printed is in *out and *err until the next call. Options are names of files in dir. */
+static char *out, *err;
+
+static int verify(const char *ledger, const char *key, const char *coordinator, bool json)
+{
+    char path[3][FL_PATH_MAX], program[] = "cordon-audit", command[] = "verify", key_option[] = "--key",
+                               coordinator_option[] = "--coordinator", json_option[] = "--json";
+    char *argv[10] = {program, command, fl_path(path[0], dir, ledger)};
+    int argc = 3;
+    size_t n;
+    if (key) {
+        argv[argc++] = key_option;
+        argv[argc++] = fl_path(path[1], dir, key);
+    }
+    if (coordinator) {
+        argv[argc++] = coordinator_option;
+        argv[argc++] = fl_path(path[2], dir, coordinator);
+    }
+    if (json)
+        argv[argc++] = json_option;
+    free(out);
+    free(err);
+    FILE *to_out = open_memstream(&out, &n), *to_err = open_memstream(&err, &n);
+    int code = fl_cli_run("cordon-audit", audit_commands, argc, argv, to_out, to_err, NULL);
+    fclose(to_out);
+    fclose(to_err);
+    return code;
+}
+
+static void expect_finding(const char *ledger, const char *key, const char *coordinator, const char *words)
+{
+    int code = verify(ledger, key, coordinator, false);
+    if (code != 1 || !strstr(out, words) || !strstr(out, "\nfindings\n"))
+        fail_msg("expected exit 1 and \"%s\", got %d: %s%s", words, code, out, err);
+}
+
+static void a_sealed_ledger_is_verified(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 3);
+    maker_seal(&m);
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 0);
+    assert_non_null(strstr(out, "key from GENESIS"));
+    assert_non_null(strstr(out, "\nverified\n"));
+    put_key("ledger.jsonl.pub", m.vkey);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 0);
+    assert_non_null(strstr(out, "ledger.jsonl.pub"));
+    take("ledger.jsonl.pub");
+    put_key("key.pub", m.vkey);
+    assert_int_equal(verify("ledger.jsonl", "key.pub", NULL, false), 0);
+
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, true), 0);
+    fl_json *j = NULL;
+    int64_t entries;
+    double epsilon, delta;
+    assert_int_equal(fl_json_parse(&j, out, strlen(out), "out", NULL), FL_OK);
+    assert_string_equal(fl_json_text(j, "verdict"), "verified");
+    assert_true(fl_json_int(j, "entries", &entries) && entries == (int64_t)m.seq);
+    assert_true(fl_json_real(j, "epsilon", &epsilon) && epsilon > 0 && epsilon <= 8);
+    assert_true(fl_json_real(j, "delta", &delta) && delta == 1e-5);
+    assert_int_equal(fl_json_count(fl_json_member(j, "findings")), 0);
+    fl_json *study = fl_json_at(fl_json_member(j, "studies"), 0);
+    assert_string_equal(fl_json_text(study, "study"), "chest");
+    fl_json_free(j);
+    maker_fini(&m);
+}
+
+/* A key as a PEM alone is taken for the key of the ledger's party. */
+static void a_pem_is_a_key_too(void **state)
+{
+    (void)state;
+    ledger_maker m, other;
+    char pem[256];
+    node_ledger(&m, "north", 1);
+    maker_seal(&m);
+    maker_init(&other, "north", 99);
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    fl_sign_public_pem(pem, m.key.public_key);
+    put("key.pub", pem, strlen(pem));
+    assert_int_equal(verify("ledger.jsonl", "key.pub", NULL, false), 0);
+    fl_sign_public_pem(pem, other.key.public_key);
+    put("key.pub", pem, strlen(pem));
+    expect_finding("ledger.jsonl", "key.pub", NULL, "is not the ledger's");
+    put_key("key.pub", other.vkey);
+    expect_finding("ledger.jsonl", "key.pub", NULL, "is not the ledger's");
+    put("key.pub", "hello\n", 6);
+    assert_int_equal(verify("ledger.jsonl", "key.pub", NULL, false), 2);
+    maker_fini(&m);
+    maker_fini(&other);
+}
+
+/* Every byte of a whole export, three other values each: never verified, never a crash. */
+static void any_one_byte_changed_is_rejected(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 1);
+    maker_seal(&m);
+    for (size_t i = 0; i < m.text.size; i++) {
+        static const uint8_t masks[] = {0x01, 0x20, 0x80};
+        uint8_t byte = m.text.bytes[i];
+        m.text.bytes[i] = byte ^ masks[i % 3];
+        put("ledger.jsonl", m.text.bytes, m.text.size);
+        int code = verify("ledger.jsonl", NULL, NULL, false);
+        m.text.bytes[i] = byte;
+        if (code != 1 && code != 2)
+            fail_msg("byte %zu: exit %d: %s", i, code, out);
+    }
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 0);
+    maker_fini(&m);
+}
+
+static void any_line_dropped_and_any_cut_is_rejected(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 2);
+    maker_seal(&m);
+    const char *text = fl_buf_text(&m.text), *end = text + m.text.size;
+    for (const char *line = text; line < end;) {
+        const char *next = strchr(line, '\n') + 1;
+        fl_buf other;
+        fl_buf_init(&other, 1 << 20);
+        fl_buf_add(&other, text, (size_t)(line - text));
+        fl_buf_add(&other, next, (size_t)(end - next));
+        put("ledger.jsonl", other.bytes, other.size);
+        assert_in_range(verify("ledger.jsonl", NULL, NULL, false), 1, 2);
+        put("ledger.jsonl", text, (size_t)(next - text) - 1); /* cut off inside and after the line */
+        assert_in_range(verify("ledger.jsonl", NULL, NULL, false), 1, 2);
+        if (next < end) {
+            put("ledger.jsonl", text, (size_t)(next - text));
+            expect_finding("ledger.jsonl", NULL, NULL, "no checkpoint line");
+        }
+        fl_buf_fini(&other);
+        line = next;
+    }
+    maker_fini(&m);
+}
+
+/* Cut off and sealed again by the ledger's owner: only another witness can see that; sealed by somebody else is seen. */
+static void a_checkpoint_of_somebody_else_is_rejected(void **state)
+{
+    (void)state;
+    ledger_maker m, thief;
+    node_ledger(&m, "north", 1);
+    maker_init(&thief, "north", 66);
+    fl_sign_key mine = m.key;
+    m.key = thief.key;
+    maker_seal(&m);
+    m.key = mine;
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    expect_finding("ledger.jsonl", NULL, NULL, "another key");
+    maker_fini(&m);
+    maker_fini(&thief);
+}
+
+static void what_is_no_ledger_is_exit_2(void **state)
+{
+    (void)state;
+    put("ledger.jsonl", "", 0);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 2);
+    put("ledger.jsonl", "hello\nworld\n", 12);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, true), 2);
+    assert_non_null(strstr(err, "not a ledger"));
+    assert_string_equal(out, "");
+    static const char zeros[5000];
+    put("ledger.jsonl", zeros, sizeof zeros);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 2);
+    assert_int_equal(verify("missing.jsonl", NULL, NULL, false), 2);
+}
+
+static void over_budget_is_a_finding(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    static dp_entry e;
+    maker_init(&m, "north", 3);
+    static const dp_kind first[] = {DP_GENESIS, DP_POLICY, DP_APPROVE_PLAN};
+    for (size_t i = 0; i < 3; i++) {
+        maker_entry(&m, &e, first[i]);
+        maker_add(&m, &e);
+    }
+    maker_entry(&m, &e, DP_RESERVE);
+    e.steps = 1000000000;
+    maker_add(&m, &e);
+    maker_seal(&m);
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    expect_finding("ledger.jsonl", NULL, NULL, "entry 4: RESERVE exceeds the budget");
+    maker_fini(&m);
+}
+
+/* --- against the coordinator --- */
+
+static void both_sides_agree(void **state)
+{
+    (void)state;
+    static const char *const parties[] = {"north", "south"};
+    ledger_maker node, hub;
+    node_ledger(&node, "north", 3);
+    maker_seal(&node);
+    coordinator_ledger(&hub, parties, 2, 3);
+    maker_seal(&hub);
+    put("ledger.jsonl", node.text.bytes, node.text.size);
+    put("hub.jsonl", hub.text.bytes, hub.text.size);
+    assert_int_equal(verify("hub.jsonl", NULL, NULL, false), 0);
+    assert_non_null(strstr(out, "coordinator's ledger of hub"));
+    assert_int_equal(verify("ledger.jsonl", NULL, "hub.jsonl", false), 0);
+    /* wrong way round is wrong usage */
+    assert_int_equal(verify("hub.jsonl", NULL, "hub.jsonl", false), 2);
+    assert_int_equal(verify("ledger.jsonl", NULL, "ledger.jsonl", false), 2);
+    assert_int_equal(verify("ledger.jsonl", NULL, "missing.jsonl", false), 2);
+    maker_fini(&node);
+    maker_fini(&hub);
+}
+
+static void an_update_on_one_side_only_is_found(void **state)
+{
+    (void)state;
+    static const char *const parties[] = {"north"};
+    ledger_maker node, hub;
+    node_ledger(&node, "north", 3);
+    maker_seal(&node);
+    put("ledger.jsonl", node.text.bytes, node.text.size);
+    coordinator_ledger(&hub, parties, 1, 2); /* one round less than the node has an ACK for */
+    maker_seal(&hub);
+    put("hub.jsonl", hub.text.bytes, hub.text.size);
+    expect_finding("ledger.jsonl", NULL, "hub.jsonl", "the coordinator has no RECEIVED");
+    maker_fini(&hub);
+    coordinator_ledger(&hub, parties, 1, 5); /* two rounds that the node never released */
+    maker_seal(&hub);
+    put("hub.jsonl", hub.text.bytes, hub.text.size);
+    expect_finding("ledger.jsonl", NULL, "hub.jsonl", "no RELEASE here");
+    maker_fini(&hub);
+    coordinator_ledger(&hub, parties, 1, 3); /* never sealed */
+    put("hub.jsonl", hub.text.bytes, hub.text.size);
+    expect_finding("ledger.jsonl", NULL, "hub.jsonl", "the coordinator's ledger: there is no checkpoint");
+    maker_fini(&hub);
+    maker_fini(&node);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sealed_ledger_is_verified),
+        cmocka_unit_test(a_pem_is_a_key_too),
+        cmocka_unit_test(any_one_byte_changed_is_rejected),
+        cmocka_unit_test(any_line_dropped_and_any_cut_is_rejected),
+        cmocka_unit_test(a_checkpoint_of_somebody_else_is_rejected),
+        cmocka_unit_test(what_is_no_ledger_is_exit_2),
+        cmocka_unit_test(over_budget_is_a_finding),
+        cmocka_unit_test(both_sides_agree),
+        cmocka_unit_test(an_update_on_one_side_only_is_found),
+    };
+    int failed = cmocka_run_group_tests(tests, make_dir, remove_dir);
+    free(out);
+    free(err);
+    return failed;
+}

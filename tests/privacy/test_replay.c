@@ -1,0 +1,686 @@
+#include "base/clock.h"
+#include "base/json.h"
+#include "privacy/replay.h"
+#include "tests/privacy/ledger_maker.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static dp_entry e;
+
+#define SET(field, text) snprintf(field, sizeof(field), "%s", text)
+
+/* --- whole ledgers --- */
+
+static void a_nodes_ledger_without_fault_has_no_finding(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    fl_buf findings;
+    fl_buf_init(&findings, 1 << 16);
+    node_ledger(&m, "north", 20);
+    dp_replay *r = replay_text(fl_buf_text(&m.text), m.text.size, DP_REPLAY_STRICT, &findings);
+    const dp_ledger_state *s = dp_replay_state(r);
+    assert_string_equal(fl_buf_text(&findings), "");
+    assert_int_equal(s->n_findings, 0);
+    assert_int_equal(s->n_entries, m.seq);
+    assert_int_equal(s->n_debits, 21);
+    assert_int_equal(s->n_open, 0);
+    assert_true(s->is_closed && !s->is_coordinator);
+    assert_memory_equal(s->head.bytes, m.head.bytes, 32);
+    /* the filter holds 21 debits of 10 steps, the burned one included */
+    assert_int_equal(s->n_charges, 1);
+    assert_int_equal(s->charges[0].segment.steps, 210);
+    double expected = 210 * dp_rdp_order(0.001, 1.1, 8);
+    assert_true(fabs(s->filter.spent / expected - 1) < 1e-8 && s->filter.spent >= expected);
+    assert_true(dp_replay_epsilon(r, "chest", 1e-5, NULL) <= dp_filter_epsilon_spent(&s->filter));
+    assert_true(dp_replay_epsilon(r, "other", 1e-5, NULL) == 0);
+    dp_replay_destroy(r);
+    fl_buf_fini(&findings);
+    maker_fini(&m);
+}
+
+static void a_coordinators_ledger_without_fault_has_no_finding(void **state)
+{
+    (void)state;
+    static const char *const parties[] = {"east", "north", "south"};
+    ledger_maker m;
+    fl_buf findings;
+    fl_buf_init(&findings, 1 << 16);
+    coordinator_ledger(&m, parties, 3, 7);
+    dp_replay *r = replay_text(fl_buf_text(&m.text), m.text.size, DP_REPLAY_STRICT, &findings);
+    const dp_ledger_state *s = dp_replay_state(r);
+    assert_string_equal(fl_buf_text(&findings), "");
+    assert_true(s->is_coordinator);
+    assert_int_equal(s->n_received, 21);
+    for (size_t i = 0; i < s->n_received; i++)
+        assert_true(s->received[i].is_aggregated);
+    dp_replay_destroy(r);
+    fl_buf_fini(&findings);
+    maker_fini(&m);
+}
+
+static void strict_and_trusted_reach_the_same_state(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 5);
+    dp_replay *a = replay_text(fl_buf_text(&m.text), m.text.size, DP_REPLAY_STRICT, NULL);
+    dp_replay *b = replay_text(fl_buf_text(&m.text), m.text.size, DP_REPLAY_TRUSTED, NULL);
+    assert_memory_equal(&dp_replay_state(a)->filter, &dp_replay_state(b)->filter, sizeof(dp_filter));
+    assert_memory_equal(dp_replay_state(a)->head.bytes, dp_replay_state(b)->head.bytes, 32);
+    dp_replay_destroy(a);
+    dp_replay_destroy(b);
+    maker_fini(&m);
+}
+
+/* Half a second for 10,000 lines in a release build; the sanitizers take several times as long. */
+static void ten_thousand_lines_are_replayed_quickly(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 2500);
+    int64_t start = fl_clock_mono_ms();
+    dp_replay *r = replay_text(fl_buf_text(&m.text), m.text.size, DP_REPLAY_TRUSTED, NULL);
+    int64_t took = fl_clock_mono_ms() - start;
+    assert_true(dp_replay_state(r)->n_entries > 10000);
+    print_message("%llu lines in %lld ms\n", (unsigned long long)m.seq, (long long)took);
+    assert_true(took < 10000);
+    dp_replay_destroy(r);
+    maker_fini(&m);
+}
+
+/* --- one fault each: the finding has these words --- */
+
+typedef struct bench {
+    ledger_maker m;
+    dp_replay *r;
+    fl_buf findings;
+} bench;
+
+static void on_finding(void *context, uint64_t seq, const char *what, const char *why)
+{
+    bench *b = context;
+    assert_true(strlen(what) > 0 && strlen(why) > 0);
+    fl_buf_printf(&b->findings, "%llu %s\n", (unsigned long long)seq, what);
+}
+
+static void bench_init(bench *b, const char *party)
+{
+    memset(b, 0, sizeof *b);
+    maker_init(&b->m, party, 3);
+    fl_buf_init(&b->findings, 1 << 16);
+    assert_int_equal(dp_replay_create(&b->r, DP_REPLAY_STRICT, on_finding, b, NULL), FL_OK);
+}
+
+static void bench_fini(bench *b)
+{
+    dp_replay_destroy(b->r);
+    fl_buf_fini(&b->findings);
+    maker_fini(&b->m);
+}
+
+/* Asks whether `e` would be legal, appends it, feeds it, and checks that both answers agree. */
+static void feed_entry(bench *b)
+{
+    fl_err err = {.code = FL_OK};
+    size_t before = b->m.text.size;
+    uint64_t n_before = dp_replay_state(b->r)->n_findings;
+    fl_code would = dp_replay_would(b->r, &e, &err);
+    assert_int_equal(dp_replay_state(b->r)->n_findings, n_before);
+    maker_add(&b->m, &e);
+    assert_int_equal(dp_replay_line(b->r, (const char *)b->m.text.bytes + before, b->m.text.size - before - 1, NULL),
+                     FL_OK);
+    assert_int_equal(would == FL_OK, dp_replay_state(b->r)->n_findings == n_before);
+}
+
+static void feed(bench *b, dp_kind kind)
+{
+    maker_entry(&b->m, &e, kind);
+    feed_entry(b);
+}
+
+/* GENESIS, POLICY, APPROVE_PLAN. */
+static void start_node(bench *b)
+{
+    bench_init(b, "north");
+    feed(b, DP_GENESIS);
+    feed(b, DP_POLICY);
+    feed(b, DP_APPROVE_PLAN);
+    assert_string_equal(fl_buf_text(&b->findings), "");
+}
+
+static void feed_debit(bench *b, dp_kind kind, unsigned number)
+{
+    maker_entry(&b->m, &e, kind);
+    debit_of(e.debit, number);
+    e.round = number;
+    feed_entry(b);
+}
+
+static void expect(bench *b, const char *words)
+{
+    if (!strstr(fl_buf_text(&b->findings), words))
+        fail_msg("expected a finding \"%s\", got: %s", words, fl_buf_text(&b->findings));
+    fl_buf_clear(&b->findings);
+}
+
+static void expect_none(bench *b)
+{
+    assert_string_equal(fl_buf_text(&b->findings), "");
+}
+
+/* Makes a RESERVE with one thing changed and expects these words. */
+#define RESERVE_WITH(change, words)                                                                                    \
+    do {                                                                                                               \
+        bench b;                                                                                                       \
+        start_node(&b);                                                                                                \
+        maker_entry(&b.m, &e, DP_RESERVE);                                                                             \
+        change;                                                                                                        \
+        feed_entry(&b);                                                                                                \
+        expect(&b, words);                                                                                             \
+        bench_fini(&b);                                                                                                \
+    } while (0)
+
+static void a_reserve_outside_policy_or_approval_is_found(void **state)
+{
+    (void)state;
+    RESERVE_WITH(hash_of(e.plan_hash, '0'), "not approved");
+    RESERVE_WITH(SET(e.study, "lungs"), "not approved for study lungs");
+    RESERVE_WITH((e.noise_variance = dp_variance_for(500000, e.clip_units), SET(e.noise_multiplier, "0.5")),
+                 "noise_multiplier 0.5 below");
+    RESERVE_WITH(((void)!dp_rate_parse(&e.rate, "0.2", NULL), SET(e.sampling_rate, "0.2")), "sampling_rate 0.2 above");
+    RESERVE_WITH(SET(e.clip_norm, "2.01"), "clip_norm 2.01 above");
+    RESERVE_WITH(SET(e.clip_norm, "0"), "clip_norm 0");
+    RESERVE_WITH(e.round = 6000, "round 6000");
+    RESERVE_WITH(e.cohort = 1, "cohort of 1");
+    RESERVE_WITH(e.declared_patients = 501, "501 declared");
+    RESERVE_WITH(e.noise_variance--, "its variance and clip give 1.0");
+    RESERVE_WITH(SET(e.noise_multiplier, "1.2"), "says noise_multiplier 1.2");
+    RESERVE_WITH(e.rate--, "rate_u64");
+    RESERVE_WITH(SET(e.mechanism, "laplace"), "unknown mechanism");
+    RESERVE_WITH(e.steps = 100000000, "exceeds the budget");
+}
+
+static void feed_large(bench *b, unsigned round)
+{
+    maker_entry(&b->m, &e, DP_RESERVE);
+    debit_of(e.debit, round);
+    e.round = round;
+    SET(e.sampling_rate, "0.01");
+    assert_int_equal(dp_rate_parse(&e.rate, e.sampling_rate, NULL), FL_OK);
+    feed_entry(b);
+}
+
+static void the_budget_is_kept_at_every_prefix(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    unsigned round = 1;
+    while (round < 2000 && b.findings.size == 0) {
+        feed_large(&b, round);
+        if (b.findings.size == 0)
+            assert_true(dp_replay_state(b.r)->filter.spent <= dp_replay_state(b.r)->filter.cap);
+        feed_debit(&b, DP_BURN, round); /* burned or not, it is charged */
+        round++;
+    }
+    assert_true(round > 20 && round < 2000);
+    expect(&b, "exceeds the budget");
+    feed_large(&b, round); /* what was written is charged, and the next is over too */
+    expect(&b, "exceeds the budget");
+    bench_fini(&b);
+}
+
+static void a_debit_goes_its_way_once(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed_debit(&b, DP_STARTED, 1);
+    expect(&b, "never RESERVED");
+    feed_debit(&b, DP_RESERVE, 1);
+    expect_none(&b);
+    feed_debit(&b, DP_RELEASE, 1);
+    expect(&b, "RELEASE of a debit that is RESERVED");
+    bench_fini(&b);
+
+    start_node(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    feed_debit(&b, DP_STARTED, 1);
+    expect_none(&b);
+    feed_debit(&b, DP_STARTED, 1);
+    expect(&b, "STARTED of a debit that is STARTED");
+    feed_debit(&b, DP_RESERVE, 1);
+    expect(&b, "repeats debit");
+    maker_entry(&b.m, &e, DP_RESERVE); /* another debit, the same round */
+    debit_of(e.debit, 99);
+    feed_entry(&b);
+    expect(&b, "another debit of round 1 is open");
+    feed_debit(&b, DP_RELEASE, 1);
+    expect_none(&b);
+    feed_debit(&b, DP_RELEASE, 1);
+    expect(&b, "RELEASE of a debit that is RELEASED");
+    maker_entry(&b.m, &e, DP_ACK);
+    hash_of(e.update_hash, '9');
+    feed_entry(&b);
+    expect(&b, "another update");
+    feed_debit(&b, DP_BURN, 1);
+    expect(&b, "BURN of a debit that is ACKED");
+    feed_debit(&b, DP_ACK, 1);
+    expect(&b, "ACK of a debit that is BURNED");
+    bench_fini(&b);
+}
+
+static void nothing_comes_after_close_or_before_genesis(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed(&b, DP_CLOSE);
+    expect_none(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    expect(&b, "after CLOSE");
+    bench_fini(&b);
+
+    bench_init(&b, "north");
+    feed(&b, DP_POLICY);
+    expect(&b, "expected GENESIS");
+    feed(&b, DP_GENESIS);
+    expect(&b, "second GENESIS");
+    bench_fini(&b);
+
+    bench_init(&b, "north");
+    dp_replay_end(b.r);
+    expect(&b, "no GENESIS");
+    bench_fini(&b);
+
+    start_node(&b);
+    maker_entry(&b.m, &e, DP_REFUSE);
+    SET(e.t, "2026-03-01T12:33Z");
+    feed_entry(&b);
+    expect(&b, "time goes back");
+    maker_entry(&b.m, &e, DP_REFUSE);
+    SET(e.node, "south");
+    feed_entry(&b);
+    expect(&b, "the entry is of south");
+    feed(&b, DP_PUBLISH);
+    expect(&b, "does not belong");
+    bench_fini(&b);
+}
+
+static void what_genesis_says_is_checked(void **state)
+{
+    (void)state;
+    bench b;
+    ledger_maker other;
+    maker_init(&other, "south", 4);
+    bench_init(&b, "north");
+    maker_entry(&b.m, &e, DP_GENESIS);
+    SET(e.key, other.vkey);
+    feed_entry(&b);
+    expect(&b, "key of another ledger");
+    bench_fini(&b);
+    bench_init(&b, "north");
+    maker_entry(&b.m, &e, DP_GENESIS);
+    SET(e.unit, "image");
+    feed_entry(&b);
+    expect(&b, "GENESIS counts by");
+    bench_fini(&b);
+    maker_fini(&other);
+}
+
+static void the_first_policy_holds_for_life(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    maker_entry(&b.m, &e, DP_POLICY);
+    e.order = 16;
+    feed_entry(&b);
+    expect(&b, "changes order");
+    maker_entry(&b.m, &e, DP_POLICY);
+    SET(e.delta, "1e-4");
+    feed_entry(&b);
+    expect(&b, "changes order, delta");
+    maker_entry(&b.m, &e, DP_POLICY);
+    SET(e.epsilon, "9");
+    feed_entry(&b);
+    expect(&b, "raises epsilon");
+    assert_true(dp_replay_state(b.r)->filter.epsilon == 8); /* and does not count */
+    maker_entry(&b.m, &e, DP_POLICY);
+    SET(e.epsilon, "4"); /* lower is always fine */
+    feed_entry(&b);
+    expect_none(&b);
+    assert_true(dp_replay_state(b.r)->filter.epsilon == 4);
+    maker_entry(&b.m, &e, DP_POLICY);
+    SET(e.epsilon, "0.001");
+    feed_entry(&b);
+    expect(&b, "no possible budget");
+    bench_fini(&b);
+
+    bench_init(&b, "north");
+    feed(&b, DP_GENESIS);
+    maker_entry(&b.m, &e, DP_POLICY);
+    e.rungs = 2;
+    feed_entry(&b);
+    double cap = dp_replay_state(b.r)->filter.cap;
+    SET(e.epsilon, "9");
+    feed_entry(&b);
+    expect_none(&b);
+    assert_true(fabs(dp_replay_state(b.r)->filter.cap - cap - 1) < 1e-9);
+    SET(e.epsilon, "10");
+    feed_entry(&b);
+    expect(&b, "raises epsilon");
+    bench_fini(&b);
+}
+
+static void the_newest_policy_of_a_data_set_counts(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    maker_entry(&b.m, &e, DP_POLICY);
+    SET(e.max_sampling_rate, "0.0001");
+    feed_entry(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    expect(&b, "sampling_rate 0.001 above");
+    maker_entry(&b.m, &e, DP_POLICY);
+    SET(e.dataset, "second");
+    e.max_rounds = 1;
+    feed_entry(&b);
+    maker_entry(&b.m, &e, DP_APPROVE_PLAN);
+    SET(e.dataset, "third");
+    feed_entry(&b);
+    expect(&b, "third, which has no POLICY");
+    bench_fini(&b);
+}
+
+static void other_releases_are_charged_or_found(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    maker_entry(&b.m, &e, DP_OTHER_RELEASE);
+    SET(e.noise_multiplier, "20");
+    e.steps = 3;
+    feed_entry(&b);
+    expect_none(&b);
+    double spent = dp_replay_state(b.r)->filter.spent;
+    assert_true(fabs(spent / (3 * 8 / (2 * 400.0)) - 1) < 1e-8);
+    SET(e.mechanism, "none");
+    SET(e.noise_multiplier, "0");
+    feed_entry(&b);
+    expect(&b, "without noise");
+    feed_debit(&b, DP_RESERVE, 1); /* no epsilon covers a release without noise: nothing fits any more */
+    expect(&b, "exceeds the budget");
+    bench_fini(&b);
+
+    bench_init(&b, "north");
+    feed(&b, DP_GENESIS);
+    maker_entry(&b.m, &e, DP_POLICY);
+    SET(e.releases, "update");
+    feed_entry(&b);
+    feed(&b, DP_OTHER_RELEASE);
+    expect(&b, "no policy permits metrics");
+    bench_fini(&b);
+}
+
+static void a_restore_owes_its_missing_debits(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed(&b, DP_RESTORE);
+    assert_int_equal(dp_replay_state(b.r)->owed, 1);
+    feed_debit(&b, DP_RESERVE, 1);
+    expect_none(&b);
+    dp_replay_end(b.r);
+    expect(&b, "never charged");
+    feed_debit(&b, DP_STARTED, 1);
+    expect(&b, "still owed");
+    feed_debit(&b, DP_RESERVE, 2);
+    maker_entry(&b.m, &e, DP_BURN);
+    debit_of(e.debit, 2);
+    e.round = 2;
+    SET(e.reason, "restored");
+    feed_entry(&b);
+    expect_none(&b);
+    assert_int_equal(dp_replay_state(b.r)->owed, 0);
+    feed_debit(&b, DP_RESERVE, 3);
+    feed_debit(&b, DP_STARTED, 3);
+    expect_none(&b);
+    bench_fini(&b);
+}
+
+static void a_key_is_handed_on_by_the_old_one_only(void **state)
+{
+    (void)state;
+    bench b;
+    ledger_maker next;
+    maker_init(&next, "north", 77);
+    start_node(&b);
+    maker_entry(&b.m, &e, DP_KEY_ROTATE);
+    SET(e.key, next.vkey); /* the signature is over another key */
+    feed_entry(&b);
+    expect(&b, "not signed by the key before");
+    assert_string_equal(dp_replay_state(b.r)->key, b.m.vkey);
+    maker_entry(&b.m, &e, DP_KEY_ROTATE);
+    SET(e.key, next.vkey);
+    dp_key_rotate_sign(e.signature, &b.m.head, next.vkey, &b.m.key);
+    feed_entry(&b);
+    expect_none(&b);
+    assert_string_equal(dp_replay_state(b.r)->key, next.vkey);
+    assert_string_equal(dp_replay_state(b.r)->first_key, b.m.vkey);
+    bench_fini(&b);
+    maker_fini(&next);
+}
+
+/* --- the coordinator's rules --- */
+
+static void start_hub(bench *b)
+{
+    bench_init(b, "hub");
+    feed(b, DP_GENESIS);
+    feed(b, DP_STUDY);
+    feed(b, DP_ROSTER);
+    feed(b, DP_ROUND_OPEN);
+    expect_none(b);
+}
+
+static void feed_received(bench *b, const char *member, unsigned debit, char hash)
+{
+    maker_entry(&b->m, &e, DP_RECEIVED);
+    SET(e.member, member);
+    debit_of(e.debit, debit);
+    hash_of(e.update_hash, hash);
+    feed_entry(b);
+}
+
+static void a_coordinator_counts_each_update_once(void **state)
+{
+    (void)state;
+    bench b;
+    start_hub(&b);
+    feed_received(&b, "north", 1, '1');
+    expect_none(&b);
+    feed_received(&b, "north", 2, '1');
+    expect(&b, "second time from north");
+    feed_received(&b, "south", 1, '2');
+    expect(&b, "debit 00000000000000000000000000000001 a second time");
+    feed_received(&b, "west", 7, '2');
+    expect(&b, "west, who is not in the round");
+    feed(&b, DP_PUBLISH);
+    expect(&b, "did not AGGREGATE");
+    bench_fini(&b);
+
+    start_hub(&b);
+    feed_received(&b, "north", 1, '1');
+    feed(&b, DP_AGGREGATE); /* of north and south */
+    expect(&b, "an update of south that was not RECEIVED");
+    bench_fini(&b);
+
+    start_hub(&b);
+    feed_received(&b, "north", 1, '1');
+    feed_received(&b, "south", 2, '2');
+    feed(&b, DP_ROUND_OPEN); /* announced again before it was aggregated */
+    feed(&b, DP_AGGREGATE);
+    expect_none(&b);
+    feed(&b, DP_AGGREGATE);
+    expect(&b, "aggregated before");
+    feed_received(&b, "south", 3, '2');
+    expect(&b, "not open");
+    bench_fini(&b);
+}
+
+static void a_coordinators_models_form_a_chain(void **state)
+{
+    (void)state;
+    bench b;
+    start_hub(&b);
+    maker_entry(&b.m, &e, DP_ROUND_OPEN);
+    e.round = 2;
+    feed_entry(&b);
+    expect(&b, "round 2 after round 1, which is still open");
+    bench_fini(&b);
+
+    start_hub(&b);
+    feed_received(&b, "north", 1, '1');
+    feed_received(&b, "south", 2, '2');
+    feed(&b, DP_AGGREGATE);
+    maker_entry(&b.m, &e, DP_PUBLISH);
+    hash_of(e.model_hash, '0');
+    feed_entry(&b);
+    expect(&b, "did not AGGREGATE");
+    maker_entry(&b.m, &e, DP_ROUND_OPEN);
+    e.round = 2;
+    hash_of(e.model_hash, '5');
+    feed_entry(&b);
+    expect(&b, "not the last one published");
+    maker_entry(&b.m, &e, DP_ROUND_OPEN);
+    e.round = 2;
+    hash_of(e.plan_hash, '5');
+    feed_entry(&b);
+    expect(&b, "a plan that is not the study's");
+    maker_entry(&b.m, &e, DP_RECEIVED);
+    SET(e.study, "lungs");
+    feed_entry(&b);
+    expect(&b, "there is no STUDY");
+    feed(&b, DP_STUDY);
+    expect(&b, "a second time");
+    feed(&b, DP_RESERVE);
+    expect(&b, "does not belong");
+    bench_fini(&b);
+}
+
+/* --- the chain --- */
+
+static void a_dropped_doubled_or_swapped_line_is_found(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 3);
+    const char *text = fl_buf_text(&m.text);
+    size_t n = m.text.size;
+    for (const char *line = text; line < text + n;) {
+        const char *end = strchr(line, '\n') + 1;
+        size_t before = (size_t)(line - text), length = (size_t)(end - line);
+        char *other = malloc(2 * n);
+        assert_non_null(other);
+        memcpy(other, text, before);
+        memcpy(other + before, end, n - before - length);
+        if (end < text + n) { /* cutting the end off is the checkpoint's to find */
+            dp_replay *r = replay_text(other, n - length, DP_REPLAY_STRICT, NULL);
+            assert_true(dp_replay_state(r)->n_findings > 0);
+            dp_replay_destroy(r);
+        }
+        memcpy(other, text, n);
+        memcpy(other + before + length, line, n - before);
+        dp_replay *r = replay_text(other, n + length, DP_REPLAY_STRICT, NULL);
+        assert_true(dp_replay_state(r)->n_findings > 0);
+        dp_replay_destroy(r);
+        free(other);
+        line = end;
+    }
+    maker_fini(&m);
+}
+
+/* The trusted replay leaves out the canonical form, not the chain. */
+static void also_the_trusted_replay_finds_a_changed_line(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 3);
+    char *steps = strstr((char *)m.text.bytes, "\"steps\":10");
+    steps[9] = '1'; /* 10 becomes 11 */
+    dp_replay *r = replay_text(fl_buf_text(&m.text), m.text.size, DP_REPLAY_TRUSTED, NULL);
+    assert_true(dp_replay_state(r)->n_findings > 0);
+    dp_replay_destroy(r);
+    maker_fini(&m);
+}
+
+/* What a ledger may say at all. A new field is a decision about patients' privacy, so it has to be written here too:
+ * nothing that was counted or measured on the data (patients in a sample, losses, norms, files, seeds) belongs. */
+static bool is_allowed(const char *key)
+{
+    static const char allowed[] =
+        " accountant adjacency announce_hash approver bytes checkpoint clip_norm clip_units cohort commitment dataset "
+        "debit declared_patients delta epsilon key kind max_clip_norm max_rounds max_sampling_rate mechanism member "
+        "members min_cohort min_noise_multiplier missing model_hash node noise_multiplier noise_variance order "
+        "plan_hash prev rate_u64 reason receipt releases role round rule rungs sampling_rate seq signature software "
+        "steps study t unit update_hash v witness_root witness_size ";
+    char word[80];
+    snprintf(word, sizeof word, " %s ", key);
+    return strstr(allowed, word) != NULL;
+}
+
+static void no_line_has_a_field_that_was_not_agreed(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    maker_init(&m, "north", 1);
+    for (int kind = 0; kind < DP_N_KINDS; kind++) {
+        fl_json *line = NULL;
+        fl_buf_clear(&m.text);
+        maker_entry(&m, &e, (dp_kind)kind);
+        maker_add(&m, &e);
+        assert_int_equal(fl_json_parse(&line, fl_buf_text(&m.text), m.text.size, "line", NULL), FL_OK);
+        for (size_t i = 0; fl_json_key_at(line, i); i++)
+            assert_true(is_allowed(fl_json_key_at(line, i)));
+        fl_json_free(line);
+    }
+    maker_fini(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_nodes_ledger_without_fault_has_no_finding),
+        cmocka_unit_test(a_coordinators_ledger_without_fault_has_no_finding),
+        cmocka_unit_test(strict_and_trusted_reach_the_same_state),
+        cmocka_unit_test(ten_thousand_lines_are_replayed_quickly),
+        cmocka_unit_test(a_reserve_outside_policy_or_approval_is_found),
+        cmocka_unit_test(the_budget_is_kept_at_every_prefix),
+        cmocka_unit_test(a_debit_goes_its_way_once),
+        cmocka_unit_test(nothing_comes_after_close_or_before_genesis),
+        cmocka_unit_test(what_genesis_says_is_checked),
+        cmocka_unit_test(the_first_policy_holds_for_life),
+        cmocka_unit_test(the_newest_policy_of_a_data_set_counts),
+        cmocka_unit_test(other_releases_are_charged_or_found),
+        cmocka_unit_test(a_restore_owes_its_missing_debits),
+        cmocka_unit_test(a_key_is_handed_on_by_the_old_one_only),
+        cmocka_unit_test(a_coordinator_counts_each_update_once),
+        cmocka_unit_test(a_coordinators_models_form_a_chain),
+        cmocka_unit_test(a_dropped_doubled_or_swapped_line_is_found),
+        cmocka_unit_test(also_the_trusted_replay_finds_a_changed_line),
+        cmocka_unit_test(no_line_has_a_field_that_was_not_agreed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
