@@ -139,8 +139,8 @@ static void a_gradient_does_not_depend_on_what_came_before(void **state)
 {
     (void)state;
     static float w[MAX], first[MAX], again[MAX], image[1024], other[1024], logits[4];
-    nn_model *m = build("conv 5x5 8 stride 2 pad 2\ngroupnorm 2\nrelu\nmaxpool 2\nconv 3x3 8\ntanh\nlinear classes", 1, 32,
-                        32, 2);
+    nn_model *m = build("conv 5x5 8 stride 2 pad 2\ngroupnorm 2\nrelu\nmaxpool 2\nconv 3x3 8\ntanh\nlinear classes", 1,
+                        32, 32, 2);
     nn_workspace *a, *b;
     fl_err err;
     assert_int_equal(nn_workspace_create(&a, m, &err), FL_OK);

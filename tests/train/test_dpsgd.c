@@ -1,0 +1,472 @@
+/* Rounds of a hospital: purity of z_p, exact sums, sampling, noise, steps. Also runs under the thread sanitizer. */
+#include "base/rng.h"
+#include "privacy/clip.h"
+#include "train/dpsgd.h"
+#include "train/server.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SIDE 12
+#define SIZE (SIDE * SIDE)
+
+static const char spec[] = "conv 5x5 6 stride 2 pad 2\ngroupnorm 2\ntanh\nmaxpool 2\nconv 2x2 5\nrelu\nlinear classes";
+
+static nn_plan a_plan(void)
+{
+    nn_plan p = {.n_classes = 2,
+                 .channels = 1,
+                 .height = SIDE,
+                 .width = SIDE,
+                 .rounds = 4,
+                 .local_steps = 1,
+                 .local_learning_rate = 0.5,
+                 .server_learning_rate = 1,
+                 .is_private = true,
+                 .clip_units = 4096,
+                 .noise_variance = 4096u * 4096u,
+                 .augmentations = 2,
+                 .mirror = true,
+                 .shift = 2,
+                 .seed = 11};
+    fl_err err;
+    nn_model *m;
+    strcpy(p.spec, spec);
+    strcpy(p.clip_norm, "0.5");
+    assert_int_equal(dp_rate_parse(&p.rate, "1", &err), FL_OK);
+    assert_int_equal(nn_model_create(&m, p.spec, 1, SIDE, SIDE, 2, &err), FL_OK);
+    p.n_weights = (uint32_t)nn_model_n_weights(m);
+    nn_model_destroy(m);
+    return p;
+}
+
+/* Patient k of the tests: one to three images, all a function of k alone. */
+static void add_patient(nn_dataset *d, uint32_t k)
+{
+    static float images[3 * SIZE];
+    uint32_t labels[3];
+    uint8_t key[32] = {(uint8_t)k, (uint8_t)(k >> 8), 77};
+    fl_rng rng;
+    fl_err err;
+    fl_rng_init(&rng, k, 1);
+    for (size_t i = 0; i < 3 * SIZE; i++)
+        images[i] = (float)fl_rng_normal(&rng);
+    for (uint32_t i = 0; i < 3; i++)
+        labels[i] = (uint32_t)fl_rng_below(&rng, 2);
+    assert_int_equal(nn_dataset_append_patient(d, key, images, labels, 1 + k % 3, &err), FL_OK);
+}
+
+static nn_dataset a_dataset(const uint32_t *patients, uint32_t n)
+{
+    nn_dataset d;
+    fl_err err;
+    assert_int_equal(nn_dataset_init(&d, 1, SIDE, SIDE, &err), FL_OK);
+    for (uint32_t i = 0; i < n; i++)
+        add_patient(&d, patients[i]);
+    return d;
+}
+
+static nn_trainer *a_trainer(const nn_plan *p, const nn_dataset *d, fl_pool *pool)
+{
+    nn_trainer *t;
+    fl_err err;
+    if (nn_trainer_create(&t, p, d, pool, &err) != FL_OK)
+        fail_msg("%s", err.text);
+    return t;
+}
+
+static fl_pool *a_pool(unsigned n)
+{
+    fl_pool *pool;
+    fl_err err;
+    assert_int_equal(fl_pool_create(&pool, n, &err), FL_OK);
+    return pool;
+}
+
+static void some_weights(float *w, size_t n, uint64_t seed)
+{
+    fl_rng rng;
+    fl_rng_init(&rng, seed, 9);
+    for (size_t i = 0; i < n; i++)
+        w[i] = (float)(0.3 * fl_rng_normal(&rng));
+}
+
+static void update(nn_trainer *t, int64_t *u, const float *w, uint64_t declared, uint32_t round)
+{
+    fl_csprng r;
+    fl_err err;
+    fl_csprng_init(&r);
+    assert_int_equal(nn_trainer_update(t, u, w, declared, round, &r, NULL, &err), FL_OK);
+    fl_csprng_fini(&r);
+}
+
+static void a_patient_alone_or_in_any_company_gives_the_same_bits(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t alone[] = {5}, some[] = {9, 5, 2, 40}, many[] = {1, 2, 3, 4, 6, 7, 8, 10, 11, 5};
+    const struct {
+        const uint32_t *patients;
+        uint32_t n, at;
+    } companies[] = {{alone, 1, 0}, {some, 4, 1}, {many, 10, 9}};
+    static float w[2000];
+    static int32_t first[2000], z[2000];
+    size_t bytes = p.n_weights * sizeof *z;
+    some_weights(w, p.n_weights, 1);
+    for (size_t c = 0; c < 3; c++) {
+        nn_dataset d = a_dataset(companies[c].patients, companies[c].n);
+        for (unsigned threads = 1; threads <= 2; threads++) {
+            fl_pool *pool = a_pool(threads);
+            nn_trainer *t = a_trainer(&p, &d, pool);
+            for (unsigned on = 0; on < threads; on++) {
+                /* another patient before it leaves its traces in the memory */
+                nn_patient_units(t, z, companies[c].n - 1 - companies[c].at, w, 3, 1, on);
+                nn_patient_units(t, z, companies[c].at, w, 2, 0, on);
+                if (c == 0 && threads == 1)
+                    memcpy(first, z, bytes);
+                assert_memory_equal(first, z, bytes);
+            }
+            nn_trainer_destroy(t);
+            fl_pool_destroy(pool);
+        }
+        nn_dataset_fini(&d);
+    }
+    int32_t largest = 0;
+    for (uint32_t i = 0; i < p.n_weights; i++)
+        largest = abs(first[i]) > largest ? abs(first[i]) : largest;
+    assert_true(largest > 100); /* the comparison was not of zeros */
+}
+
+static void an_update_is_the_exact_sum_of_the_patients(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+    nn_dataset d = a_dataset(patients, 13);
+    static float w[2000];
+    static int32_t z[2000];
+    static int64_t u[2000], naive[2000];
+    p.is_private = false;
+    p.noise_variance = 0;
+    some_weights(w, p.n_weights, 2);
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        fl_pool *pool = a_pool(threads);
+        nn_trainer *t = a_trainer(&p, &d, pool);
+        memset(naive, 0, sizeof naive);
+        for (uint32_t k = 0; k < 13; k++) {
+            unsigned __int128 squares = 0;
+            nn_patient_units(t, z, k, w, 1, 0, 0);
+            for (uint32_t i = 0; i < p.n_weights; i++) {
+                naive[i] += z[i];
+                squares += (unsigned __int128)((int64_t)z[i] * z[i]);
+            }
+            assert_true(squares <= (unsigned __int128)p.clip_units * p.clip_units);
+        }
+        update(t, u, w, 13, 1);
+        assert_memory_equal(u, naive, p.n_weights * sizeof *u);
+        update(t, u, w, 13, 1); /* again: nothing is left over */
+        assert_memory_equal(u, naive, p.n_weights * sizeof *u);
+        nn_trainer_destroy(t);
+        fl_pool_destroy(pool);
+    }
+    nn_dataset_fini(&d);
+}
+
+/* Two steps of plain gradient descent written out, from nn_gradient alone. */
+static void without_noise_and_clip_it_is_plain_sgd(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {3, 6, 9, 12}; /* 1 + k % 3 = 1 image each */
+    nn_dataset d = a_dataset(patients, 4);
+    static float w[2000], g[2000], plain[2000];
+    static int64_t u[2000];
+    fl_pool *pool = a_pool(1);
+    fl_err err;
+    nn_workspace *ws;
+    p.is_private = p.mirror = false;
+    p.shift = 0;
+    p.augmentations = 1;
+    p.local_steps = 2;
+    p.clip_units = 1u << 30; /* a fine grid under a clip that clips nothing */
+    strcpy(p.clip_norm, "1000");
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    assert_int_equal(nn_workspace_create(&ws, nn_trainer_model(t), &err), FL_OK);
+    some_weights(w, p.n_weights, 3);
+    memcpy(plain, w, sizeof plain);
+    for (int step = 0; step < 2; step++) {
+        static double sum[2000];
+        memset(sum, 0, sizeof sum);
+        for (uint32_t i = 0; i < d.n_images; i++) {
+            nn_gradient(nn_trainer_model(t), ws, plain, g, NULL, d.images + i * SIZE, d.labels[i]);
+            for (uint32_t j = 0; j < p.n_weights; j++)
+                sum[j] += g[j];
+        }
+        for (uint32_t j = 0; j < p.n_weights; j++)
+            plain[j] = (float)(plain[j] - 0.5 * sum[j] / 4);
+    }
+    update(t, u, w, 4, 0);
+    for (uint32_t j = 0; j < p.n_weights; j++) {
+        double ours = w[j] - 0.5 * nn_plan_grid(&p) * (double)u[j] / 4;
+        assert_true(fabs(ours - plain[j]) < 2e-6);
+    }
+    nn_workspace_destroy(ws);
+    nn_trainer_destroy(t);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
+static void a_patients_gradient_is_the_mean_over_images(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {2}; /* three images */
+    nn_dataset d = a_dataset(patients, 1);
+    static float w[2000], g[2000];
+    static double mean[2000];
+    static int32_t z[2000];
+    fl_pool *pool = a_pool(1);
+    fl_err err;
+    nn_workspace *ws;
+    p.mirror = false;
+    p.shift = 0;
+    p.augmentations = 1;
+    strcpy(p.clip_norm, "100");
+    p.clip_units = 1u << 28;
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    assert_int_equal(nn_workspace_create(&ws, nn_trainer_model(t), &err), FL_OK);
+    some_weights(w, p.n_weights, 4);
+    for (uint32_t i = 0; i < 3; i++) {
+        nn_gradient(nn_trainer_model(t), ws, w, g, NULL, d.images + i * SIZE, d.labels[i]);
+        for (uint32_t j = 0; j < p.n_weights; j++)
+            mean[j] += g[j] / 3.0;
+    }
+    nn_patient_units(t, z, 0, w, 0, 0, 0);
+    for (uint32_t j = 0; j < p.n_weights; j++)
+        assert_true(fabs(z[j] * nn_plan_grid(&p) - mean[j]) < 1e-5);
+    nn_workspace_destroy(ws);
+    nn_trainer_destroy(t);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
+static void augmentation_follows_patient_round_and_step_and_nothing_else(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {4, 7};
+    nn_dataset d = a_dataset(patients, 2);
+    static float w[2000];
+    static int32_t a[2000], b[2000];
+    fl_pool *pool = a_pool(1);
+    some_weights(w, p.n_weights, 5);
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    int n_different = 0;
+    for (uint32_t step = 0; step < 8; step++) {
+        nn_patient_units(t, a, 0, w, 0, 0, 0);
+        nn_patient_units(t, b, 0, w, step / 4, step % 4, 0);
+        n_different += memcmp(a, b, p.n_weights * sizeof *a) != 0;
+    }
+    assert_true(n_different >= 6); /* 50 images an image can become: two may agree, most may not */
+    /* the same pictures under another pseudonym are changed in another way */
+    nn_patient_units(t, a, 0, w, 0, 0, 0);
+    d.patient_key[0][5] ^= 1;
+    nn_patient_units(t, b, 0, w, 0, 0, 0);
+    assert_memory_not_equal(a, b, p.n_weights * sizeof *a);
+    nn_trainer_destroy(t);
+    p.seed++;
+    d.patient_key[0][5] ^= 1;
+    t = a_trainer(&p, &d, pool);
+    nn_patient_units(t, b, 0, w, 0, 0, 0);
+    assert_memory_not_equal(a, b, p.n_weights * sizeof *a);
+    nn_trainer_destroy(t);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
+/* The mean square of n > 300 draws has a relative standard deviation below 8.2 %: 60 % is more than 7 of them, which
+ * happens once in 1e11. */
+static void expect_pure_noise(const nn_plan *p, const int64_t *u, double steps)
+{
+    double squares = 0, expected = steps * (double)p->noise_variance;
+    for (uint32_t i = 0; i < p->n_weights; i++)
+        squares += (double)u[i] * (double)u[i];
+    assert_true(p->n_weights > 300);
+    assert_true(fabs(squares / p->n_weights / expected - 1) < 0.6);
+}
+
+static void an_empty_data_set_releases_noise_of_the_same_size(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    nn_dataset d = a_dataset(NULL, 0);
+    static float w[2000];
+    static int64_t u[2000], again[2000];
+    fl_pool *pool = a_pool(2);
+    p.local_steps = 3;
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    update(t, u, w, 100, 0);
+    expect_pure_noise(&p, u, 3);
+    update(t, again, w, 100, 0);
+    assert_memory_not_equal(u, again, p.n_weights * sizeof *u); /* fresh noise each time */
+    nn_trainer_destroy(t);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
+static void a_broken_patient_adds_nothing_and_changes_nothing_else(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {1, 2, 3}, others[] = {1, 3};
+    nn_dataset d = a_dataset(patients, 3), without = a_dataset(others, 2);
+    static float w[2000];
+    static int32_t z[2000], zeros[2000];
+    static int64_t u[2000], expected[2000];
+    fl_pool *pool = a_pool(2);
+    p.is_private = false;
+    some_weights(w, p.n_weights, 6);
+    /* one value of one of the patient's images; shifts may move it out of an edge, so it is in the middle */
+    d.images[d.patient_first[1] * SIZE + SIZE / 2 + SIDE / 2] = NAN;
+    nn_trainer *t = a_trainer(&p, &d, pool), *t_without = a_trainer(&p, &without, pool);
+    memset(z, 1, sizeof z);
+    nn_patient_units(t, z, 1, w, 0, 0, 0);
+    assert_memory_equal(z, zeros, p.n_weights * sizeof *z);
+    update(t, u, w, 3, 0);
+    update(t_without, expected, w, 3, 0);
+    assert_memory_equal(u, expected, p.n_weights * sizeof *u);
+    nn_trainer_destroy(t);
+    nn_trainer_destroy(t_without);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+    nn_dataset_fini(&without);
+}
+
+/* With q = 1/2 and 200 patients a step takes 100 on average, standard deviation 7: 50 to 150 but for 1e-12. */
+static void sampling_takes_each_patient_with_its_probability(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    nn_dataset d = a_dataset(NULL, 0);
+    static float w[2000];
+    static int32_t z[2000];
+    static int64_t u[2000];
+    fl_pool *pool = a_pool(2);
+    fl_err err;
+    for (uint32_t k = 0; k < 200; k++)
+        add_patient(&d, 3); /* all alike, so that the sum counts them */
+    p.is_private = false;
+    some_weights(w, p.n_weights, 7);
+    assert_int_equal(dp_rate_parse(&p.rate, "0.5", &err), FL_OK);
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    nn_patient_units(t, z, 0, w, 0, 0, 0);
+    uint32_t at = 0;
+    while (z[at] == 0)
+        at++;
+    int64_t counts[6];
+    bool is_always_the_same = true;
+    for (int i = 0; i < 6; i++) {
+        update(t, u, w, 200, 0);
+        counts[i] = u[at] / z[at];
+        assert_int_equal(u[at] % z[at], 0);
+        assert_in_range(counts[i], 50, 150);
+        is_always_the_same &= counts[i] == counts[0];
+    }
+    assert_false(is_always_the_same);
+    nn_trainer_destroy(t);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
+static void a_cancelled_update_leaves_nothing(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {1, 2, 3};
+    nn_dataset d = a_dataset(patients, 3);
+    static float w[2000];
+    static int64_t u[2000], zeros[2000];
+    fl_pool *pool = a_pool(1);
+    fl_csprng r;
+    fl_err err;
+    atomic_bool cancel = true;
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    fl_csprng_init(&r);
+    memset(u, 1, sizeof u);
+    assert_int_equal(nn_trainer_update(t, u, w, 3, 0, &r, &cancel, &err), FL_EBUSY);
+    assert_memory_equal(u, zeros, p.n_weights * sizeof *u);
+    fl_csprng_fini(&r);
+    nn_trainer_destroy(t);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
+static void data_that_do_not_fit_the_plan_are_refused(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {1, 2};
+    nn_dataset d = a_dataset(patients, 2);
+    fl_pool *pool = a_pool(1);
+    nn_trainer *t;
+    fl_err err;
+    d.labels[1] = 2;
+    assert_int_equal(nn_trainer_create(&t, &p, &d, pool, &err), FL_EREFUSED);
+    assert_null(t);
+    d.labels[1] = 1;
+    p.width++;
+    assert_int_equal(nn_trainer_create(&t, &p, &d, pool, &err), FL_EREFUSED);
+    assert_non_null(strstr(err.text, "1x12x12"));
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
+static void packed_updates_have_a_fixed_size_and_clamp(void **state)
+{
+    (void)state;
+    static const int64_t u[] = {0, 1, -1, 32767, 32768, -32768, -32769, INT64_MAX, INT64_MIN, 5};
+    static const int64_t in_16[] = {0, 1, -1, 32767, 32767, -32768, -32768, 32767, -32768, 5};
+    int64_t back[10];
+    uint8_t bytes[80];
+    fl_err err;
+    for (uint32_t bits = 16; bits <= 64; bits += 8) {
+        assert_int_equal(nn_update_size(10, bits), 10 * bits / 8);
+        nn_update_pack(bytes, u, 10, bits);
+        assert_int_equal(nn_update_unpack(back, 10, bits, bytes, 10 * bits / 8, &err), FL_OK);
+        int64_t high = (int64_t)(UINT64_MAX >> (65 - bits));
+        for (int i = 0; i < 10; i++)
+            assert_true(back[i] == (u[i] > high ? high : u[i] < -high - 1 ? -high - 1 : u[i]));
+        if (bits == 16)
+            assert_memory_equal(back, in_16, sizeof back);
+        assert_int_equal(nn_update_unpack(back, 10, bits, bytes, 10 * bits / 8 - 1, &err), FL_EFORMAT);
+        assert_int_equal(nn_update_unpack(back, 9, bits, bytes, 10 * bits / 8, &err), FL_EFORMAT);
+        assert_int_equal(nn_update_unpack(back, 0, bits, bytes, 1, &err), FL_EFORMAT);
+    }
+    static const uint8_t golden[] = {0xfe, 0xff, 0xff, 0x03, 0x00, 0x00};
+    static const int64_t two[] = {-2, 3};
+    nn_update_pack(bytes, two, 2, 24);
+    assert_memory_equal(bytes, golden, sizeof golden);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_patient_alone_or_in_any_company_gives_the_same_bits),
+        cmocka_unit_test(an_update_is_the_exact_sum_of_the_patients),
+        cmocka_unit_test(without_noise_and_clip_it_is_plain_sgd),
+        cmocka_unit_test(a_patients_gradient_is_the_mean_over_images),
+        cmocka_unit_test(augmentation_follows_patient_round_and_step_and_nothing_else),
+        cmocka_unit_test(an_empty_data_set_releases_noise_of_the_same_size),
+        cmocka_unit_test(a_broken_patient_adds_nothing_and_changes_nothing_else),
+        cmocka_unit_test(sampling_takes_each_patient_with_its_probability),
+        cmocka_unit_test(a_cancelled_update_leaves_nothing),
+        cmocka_unit_test(data_that_do_not_fit_the_plan_are_refused),
+        cmocka_unit_test(packed_updates_have_a_fixed_size_and_clamp),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
