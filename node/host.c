@@ -105,7 +105,7 @@ static void transfer_next(node_host *h)
         m.kind = WIRE_FETCH;
         m.u.fetch.object = h->object;
         m.u.fetch.offset = h->offset = fl_objects_length(h->store->objects, &h->object);
-        m.u.fetch.max_bytes = wire_piece_take(&h->piece, h->total - h->offset);
+        m.u.fetch.max_bytes = wire_piece_size(&h->piece);
     } else {
         fl_err err;
         size_t n;

@@ -360,6 +360,7 @@ static const fl_cli_command commands[] = {
 
 int main(int argc, char **argv)
 {
+    setenv("FL_LOG_LEVEL", "error", 0); /* what nodes say in a simulation is noise */
     return fl_cli_main("cordon-sim", "simulations: federations, faults and phantoms on one machine", commands, argc, argv,
                        NULL);
 }
