@@ -1,0 +1,253 @@
+/* The coordinator's step against its formula written out, and its state as bytes. */
+#include "train/dpsgd.h"
+#include "train/server.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static nn_plan a_plan(void)
+{
+    nn_plan p = {.n_classes = 2,
+                 .channels = 1,
+                 .height = 8,
+                 .width = 8,
+                 .n_weights = 130,
+                 .rounds = 8,
+                 .local_steps = 1,
+                 .local_learning_rate = 0.5,
+                 .server = NN_SERVER_MOMENTUM,
+                 .server_learning_rate = 3,
+                 .server_momentum = 0.8,
+                 .server_weight_decay = 0.01,
+                 .clip_units = 1000,
+                 .seed = 3,
+                 .hash = {{1, 2, 3}}};
+    fl_err err;
+    strcpy(p.spec, "linear classes");
+    strcpy(p.clip_norm, "0.5");
+    assert_int_equal(dp_rate_parse(&p.rate, "0.25", &err), FL_OK);
+    return p;
+}
+
+static nn_server a_server(const nn_plan *p)
+{
+    nn_server s;
+    fl_err err;
+    if (nn_server_init(&s, p, &err) != FL_OK)
+        fail_msg("%s", err.text);
+    return s;
+}
+
+static void some_sum(int64_t *sum, size_t n, uint32_t round)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] = (int64_t)(i * 7919 + round * 104729) % 2001 - 1000;
+}
+
+static void run(nn_server *s, const nn_plan *p, uint32_t from, uint32_t to)
+{
+    int64_t sum[130];
+    fl_err err;
+    for (uint32_t r = from; r < to; r++) {
+        some_sum(sum, 130, r);
+        assert_int_equal(nn_server_apply(s, p, sum, 40, r, &err), FL_OK);
+    }
+}
+
+static void the_step_is_its_formula(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 4; variant++) {
+        nn_plan p = a_plan();
+        p.server = variant & 1 ? NN_SERVER_SGD : NN_SERVER_MOMENTUM;
+        p.schedule = variant & 2 ? NN_SCHEDULE_COSINE : NN_SCHEDULE_CONSTANT;
+        nn_server s = a_server(&p);
+        double w[130], m[130] = {0};
+        int64_t sum[130];
+        for (int i = 0; i < 130; i++)
+            w[i] = nn_server_model(&s)[i];
+        for (uint32_t r = 0; r < 8; r++) {
+            double lr = 3 * 0.5 * (variant & 2 ? (1 + cos(acos(-1) * r / 8)) / 2 : 1);
+            some_sum(sum, 130, r);
+            for (int i = 0; i < 130; i++) {
+                double gradient = 0.5 / 1000 * (double)sum[i] / (0.25 * 40);
+                m[i] = (variant & 1 ? 0 : 0.8) * m[i] + gradient;
+                w[i] = w[i] - lr * m[i] - lr * 0.01 * w[i];
+            }
+        }
+        run(&s, &p, 0, 8);
+        for (int i = 0; i < 130; i++)
+            assert_true(fabs(nn_server_model(&s)[i] - w[i]) < 1e-6 * (1 + fabs(w[i])));
+        nn_server_fini(&s);
+    }
+}
+
+static void plain_fedavg_is_the_weighted_mean_of_the_hospitals_models(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    p.server = NN_SERVER_SGD;
+    p.server_learning_rate = 1;
+    p.server_weight_decay = 0;
+    nn_server s = a_server(&p);
+    const uint64_t declared[3] = {10, 50, 200};
+    int64_t u[3][130], sum[130] = {0};
+    double mean[130];
+    fl_err err;
+    for (int i = 0; i < 130; i++) {
+        mean[i] = 0;
+        for (int h = 0; h < 3; h++) {
+            u[h][i] = (i * 31 + h * 17) % 201 - 100;
+            double local = nn_server_model(&s)[i] -
+                           0.5 * nn_plan_grid(&p) * (double)u[h][i] / (0.25 * (double)declared[h]);
+            mean[i] += local * (double)declared[h] / 260;
+        }
+    }
+    for (int h = 0; h < 3; h++)
+        nn_server_sum(sum, u[(h * 2) % 3], 130); /* any order */
+    assert_int_equal(nn_server_apply(&s, &p, sum, 260, 0, &err), FL_OK);
+    for (int i = 0; i < 130; i++)
+        assert_true(fabs(nn_server_model(&s)[i] - mean[i]) < 1e-7);
+    nn_server_fini(&s);
+}
+
+static void the_released_model_is_the_average_that_was_asked_for(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 4; variant++) {
+        nn_plan p = a_plan();
+        p.average = variant == 0 ? NN_AVERAGE_NONE : variant == 1 ? NN_AVERAGE_EMA : NN_AVERAGE_TAIL;
+        p.average_value = variant == 1 ? 0.9 : variant == 2 ? 0.5 : 0.01;
+        nn_server s = a_server(&p);
+        double expected[130] = {0};
+        int n = 0;
+        for (uint32_t r = 0; r < 8; r++) {
+            run(&s, &p, r, r + 1);
+            bool enters = variant == 2 ? r >= 4 : variant == 3 ? r == 7 : true;
+            n += enters;
+            for (int i = 0; enters && i < 130; i++) {
+                double w = nn_server_model(&s)[i];
+                if (variant == 0)
+                    expected[i] = w;
+                else if (variant == 1)
+                    expected[i] = r == 0 ? w : 0.9 * expected[i] + 0.1 * w;
+                else
+                    expected[i] += w;
+            }
+        }
+        float released[130];
+        nn_server_released_model(&s, released);
+        for (int i = 0; i < 130; i++) {
+            double e = variant >= 2 ? expected[i] / n : expected[i];
+            assert_true(fabs(released[i] - e) < 1e-6 * (1 + fabs(e)));
+        }
+        nn_server_fini(&s);
+    }
+}
+
+static void stopped_anywhere_and_read_back_it_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    p.average = NN_AVERAGE_TAIL;
+    p.average_value = 0.5;
+    p.schedule = NN_SCHEDULE_COSINE;
+    nn_server whole = a_server(&p);
+    run(&whole, &p, 0, 8);
+    for (uint32_t stop = 0; stop <= 8; stop++) {
+        nn_server first = a_server(&p), second;
+        fl_buf bytes, end_a, end_b;
+        fl_err err;
+        fl_buf_init(&bytes, 1 << 20);
+        fl_buf_init(&end_a, 1 << 20);
+        fl_buf_init(&end_b, 1 << 20);
+        run(&first, &p, 0, stop);
+        assert_int_equal(nn_server_write(&bytes, &first, &err), FL_OK);
+        assert_int_equal(bytes.size, nn_server_size(130));
+        assert_int_equal(nn_server_read(&second, &p, bytes.bytes, bytes.size, &err), FL_OK);
+        run(&second, &p, stop, 8);
+        assert_int_equal(nn_server_write(&end_a, &whole, &err), FL_OK);
+        assert_int_equal(nn_server_write(&end_b, &second, &err), FL_OK);
+        assert_memory_equal(end_a.bytes, end_b.bytes, end_a.size);
+        fl_buf_fini(&bytes);
+        fl_buf_fini(&end_a);
+        fl_buf_fini(&end_b);
+        nn_server_fini(&first);
+        nn_server_fini(&second);
+    }
+    nn_server_fini(&whole);
+}
+
+static void rounds_out_of_turn_and_exploding_models_are_refused(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    nn_server s = a_server(&p);
+    int64_t sum[130] = {0};
+    fl_err err;
+    assert_int_equal(nn_server_apply(&s, &p, sum, 40, 1, &err), FL_EREFUSED);
+    run(&s, &p, 0, 1);
+    assert_int_equal(nn_server_apply(&s, &p, sum, 40, 0, &err), FL_EREFUSED);
+    run(&s, &p, 1, 7);
+    float before[130];
+    memcpy(before, nn_server_model(&s), sizeof before);
+    p.server_learning_rate = 1e38;
+    sum[129] = INT64_MAX;
+    assert_int_equal(nn_server_apply(&s, &p, sum, 1, 7, &err), FL_EREFUSED);
+    assert_memory_equal(before, nn_server_model(&s), sizeof before);
+    assert_int_equal(s.rounds_done, 7);
+    p.server_learning_rate = 3;
+    run(&s, &p, 7, 8);
+    assert_int_equal(nn_server_apply(&s, &p, sum, 40, 8, &err), FL_EREFUSED); /* the plan has 8 */
+    nn_server_fini(&s);
+}
+
+static void damaged_states_are_refused(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    nn_server s = a_server(&p), back;
+    fl_buf b;
+    fl_err err;
+    run(&s, &p, 0, 3);
+    fl_buf_init(&b, 1 << 20);
+    assert_int_equal(nn_server_write(&b, &s, &err), FL_OK);
+    for (size_t n = 0; n < b.size; n += 97)
+        assert_int_equal(nn_server_read(&back, &p, b.bytes, n, &err), FL_EFORMAT);
+    static const size_t header[] = {0, 7, 8, 39, 40, 43, 47, 49, 52, 55};
+    for (size_t i = 0; i < sizeof header / sizeof header[0]; i++) {
+        b.bytes[header[i]] ^= 0x80;
+        assert_int_equal(nn_server_read(&back, &p, b.bytes, b.size, &err), FL_EFORMAT);
+        b.bytes[header[i]] ^= 0x80;
+    }
+    static const size_t tops[] = {56 + 3, 56 + 4 * 130 + 7, 56 + 12 * 130 + 7}; /* exponents of the first values */
+    for (size_t i = 0; i < 3; i++) {
+        uint8_t kept[2] = {b.bytes[tops[i] - 1], b.bytes[tops[i]]};
+        b.bytes[tops[i]] = 0x7f;
+        b.bytes[tops[i] - 1] = 0xf0;
+        assert_int_equal(nn_server_read(&back, &p, b.bytes, b.size, &err), FL_EFORMAT);
+        b.bytes[tops[i] - 1] = kept[0];
+        b.bytes[tops[i]] = kept[1];
+    }
+    assert_int_equal(nn_server_read(&back, &p, b.bytes, b.size, &err), FL_OK);
+    nn_server_fini(&back);
+    nn_server_fini(&s);
+    fl_buf_fini(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_step_is_its_formula),
+        cmocka_unit_test(plain_fedavg_is_the_weighted_mean_of_the_hospitals_models),
+        cmocka_unit_test(the_released_model_is_the_average_that_was_asked_for),
+        cmocka_unit_test(stopped_anywhere_and_read_back_it_ends_with_the_same_bits),
+        cmocka_unit_test(rounds_out_of_turn_and_exploding_models_are_refused),
+        cmocka_unit_test(damaged_states_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
