@@ -131,6 +131,19 @@ static void transfer_next(node_host *h)
     send_request(h, &m);
 }
 
+/* The released bytes are here and are those of their name. */
+static bool update_ok(node_host *h, const fl_hash *object, uint64_t total)
+{
+    fl_err err = {.text = "another size"};
+    fl_buf bytes;
+    fl_buf_init(&bytes, WIRE_OBJECT_MAX);
+    bool ok = fl_objects_get(h->store->objects, &bytes, object, &err) == FL_OK && bytes.size == total;
+    if (!ok)
+        fl_log(FL_ERROR, "upload", "the released update is lost: %s", err.text);
+    fl_buf_fini(&bytes);
+    return ok;
+}
+
 static void transfer_begin(node_host *h, transfer kind, const fl_hash *object, uint64_t total)
 {
     h->transfer = kind;
@@ -138,6 +151,12 @@ static void transfer_begin(node_host *h, transfer kind, const fl_hash *object, u
     h->total = total;
     h->offset = 0;
     h->failures = 0;
+    if (kind == TRANSFER_UPLOAD && !update_ok(h, object, total)) {
+        node_event ev = {.kind = NODE_EV_UPLOAD_FAILED, .lost = true};
+        h->transfer = TRANSFER_NONE;
+        run(h, &ev);
+        return;
+    }
     transfer_next(h);
 }
 
@@ -180,7 +199,7 @@ static void upload_reply(node_host *h, const wire_message *m)
     if (m->kind == WIRE_ERROR) {
         const wire_error_code code = m->u.error.code;
         const bool over = code == WIRE_E_STALE_ROUND || code == WIRE_E_UNKNOWN_STUDY || code == WIRE_E_NOT_A_MEMBER ||
-                          code == WIRE_E_REVOKED;
+                          code == WIRE_E_BAD_UPDATE || code == WIRE_E_REVOKED;
         if (over || code == WIRE_E_EQUIVOCATION) {
             transfer_ended(h, NODE_EV_UPLOAD_FAILED, over);
             return;
@@ -260,8 +279,12 @@ static void throw_away(node_host *h, const fl_err *why)
 static void say(node_host *h, const node_action *a)
 {
     const node_plan *p = a->plan < h->state.n_plans ? &h->state.plans[a->plan] : NULL;
-    fl_log(a->reason == NODE_R_OVER_BUDGET ? FL_WARN : FL_ERROR, "round", "refused reason=%s study=%s round=%u%s",
-           node_reason_text(a->reason), p ? p->study : "-", p ? p->refused_round : 0,
+    const bool refused = p && p->refused == a->reason;
+    fl_log(refused ? FL_WARN : FL_ERROR, "round", "%s reason=%s study=%s round=%u%s", refused ? "refused" : "lost",
+           node_reason_text(a->reason), p ? p->study : "-",
+           !p        ? 0
+           : refused ? p->refused_round
+                     : p->burn_round,
            a->reason == NODE_R_OVER_BUDGET ? " (the budget of this hospital's patients does not cover another round)"
                                            : "");
 }

@@ -17,6 +17,7 @@ static const char *const reason_texts[] = {
     [NODE_R_BURNS] = "crash",
     [NODE_R_ROUND_CLOSED] = "round-closed",
     [NODE_R_MODEL] = "bad-model",
+    [NODE_R_LOST] = "update-lost",
 };
 
 const char *node_reason_text(node_reason reason)
@@ -506,8 +507,8 @@ void node_step(node_state *s, const node_event *ev, node_actions *out)
         }
         break;
     case NODE_EV_UPLOAD_FAILED:
-        if (s->now.phase == NODE_UPLOADING && ev->round_closed)
-            burn(s, ev, out, NODE_R_ROUND_CLOSED, true);
+        if (s->now.phase == NODE_UPLOADING && (ev->round_closed || ev->lost))
+            burn(s, ev, out, ev->lost ? NODE_R_LOST : NODE_R_ROUND_CLOSED, true); /* never computed again */
         else if (s->now.phase == NODE_UPLOADING)
             timer_in(out, ev, NODE_RETRY_MS);
         break;

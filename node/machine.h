@@ -14,7 +14,7 @@
  *
  *   a crash while TRAINING: BURN at the next start, and the round is taken again under a new debit (at most twice)
  *   a crash later: the same bytes are sent again
- *   the round is over before the receipt: BURN
+ *   the round is over before the receipt, or the released bytes were lost: BURN
  *   a witness is ahead of this ledger: HALTED until an operator runs `restore`
  *
  * One round at a time per node, whatever the number of studies: they share one trainer and one budget.
@@ -59,6 +59,7 @@ typedef enum node_reason {
     NODE_R_BURNS,
     NODE_R_ROUND_CLOSED,
     NODE_R_MODEL,
+    NODE_R_LOST,
 } node_reason;
 const char *node_reason_text(node_reason reason);
 
@@ -132,6 +133,7 @@ typedef struct node_event {
     fl_hash hash;
     uint64_t size_bytes;
     bool round_closed; /* UPLOAD_FAILED: the coordinator says the round is over */
+    bool lost;         /* UPLOAD_FAILED: the update's bytes are no longer here */
 } node_event;
 
 typedef enum node_action_kind {

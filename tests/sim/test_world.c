@@ -1,0 +1,163 @@
+/*
+ * The real machines, hosts, stores, envelopes and ledgers in a virtual world. A seed decides everything but keys'
+ * randomness and noise, so a failing seed can be run again with `cordon-sim world --seed`.
+ *
+ * CORDON_WORLD_SEEDS: how many seeds (default 40; the long form is 100000).
+ */
+#include "privacy/decimal.h"
+#include "sim/world.h"
+#include "train/dpsgd.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define UNTIL_MS ((int64_t)3600 * 1000 * 24)
+
+static nn_plan plan;
+static fl_err err;
+
+static fl_code train(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,
+                     uint64_t *size_bytes, fl_err *e)
+{
+    uint8_t bytes[8192];
+    int64_t u[1024];
+    (void)ctx;
+    assert_true(plan.n_weights <= 1024);
+    for (uint32_t i = 0; i < plan.n_weights; i++)
+        u[i] = (int64_t)(node + 1) * 100 + what->round + what->debit[i % 32];
+    *size_bytes = nn_update_size(plan.n_weights, plan.update_bits);
+    nn_update_pack(bytes, u, plan.n_weights, plan.update_bits);
+    return fl_objects_put(objects, hash, bytes, *size_bytes, e);
+}
+
+static void make_plan(unsigned rounds, unsigned quorum, unsigned allowance)
+{
+    char ini[800];
+    snprintf(ini, sizeof ini,
+             "[study]\nname = world\nclasses = a, b\n[input]\nshape = 1x8x8\n[model]\narchitecture = linear\n"
+             "[rounds]\ncount = %u\nquorum = %u\ndeadline_s = 60\n[privacy]\nepsilon = 8\ndelta = 0.00001\n"
+             "sampling_rate = 0.5\nclip_norm = 1\nallowance_rounds = %u\n",
+             rounds, quorum, allowance);
+    assert_int_equal(nn_plan_from_study(&plan, ini, "test", ".", &err), FL_OK);
+}
+
+static sim_world_config config(uint64_t seed, uint32_t n_nodes, bool faulty)
+{
+    sim_world_config c = {.seed = seed, .n_nodes = n_nodes, .epsilon = "8", .delta = "0.00001", .train = train};
+    if (faulty)
+        c.faults = (sim_faults){
+            .lose = 0.05, .repeat = 0.05, .crash_node = 0.005, .crash_coordinator = 0.003, .delay_ms = 300};
+    return c;
+}
+
+static fl_hash run(const sim_world_config *c, uint32_t *crashes)
+{
+    sim_world *w;
+    assert_int_equal(sim_world_create(&w, c, &err), FL_OK);
+    assert_int_equal(sim_world_add_study(w, &plan, &err), FL_OK);
+    fl_code rc = sim_world_run(w, UNTIL_MS, &err);
+    if (rc)
+        fail_msg("seed %llu: %s", (unsigned long long)c->seed, err.text);
+    if (sim_world_violations(w))
+        fail_msg("seed %llu: %s", (unsigned long long)c->seed, sim_world_violation(w, 0));
+    *crashes += sim_world_crashes(w);
+    fl_hash h = sim_world_hash(w);
+    sim_world_destroy(w);
+    return h;
+}
+
+static void a_calm_world_finishes_every_round(void **state)
+{
+    (void)state;
+    uint32_t crashes = 0;
+    make_plan(5, 3, 1);
+    sim_world_config c = config(1, 3, false);
+    run(&c, &crashes);
+    assert_int_equal(crashes, 0);
+}
+
+static void no_promise_is_broken_under_faults(void **state)
+{
+    (void)state;
+    const char *text = getenv("CORDON_WORLD_SEEDS");
+    const unsigned long n = text ? strtoul(text, NULL, 10) : 40;
+    uint32_t crashes = 0;
+    make_plan(4, 2, 16);
+    for (unsigned long seed = 1; seed <= n; seed++) {
+        sim_world_config c = config(seed, 3, true);
+        run(&c, &crashes);
+    }
+    assert_true(crashes > n / 4); /* a world in which nothing fails proves nothing */
+}
+
+static void one_seed_is_one_history(void **state)
+{
+    (void)state;
+    uint32_t crashes = 0;
+    make_plan(3, 2, 12);
+    for (uint64_t seed = 100; seed < 105; seed++) {
+        sim_world_config c = config(seed, 3, true);
+        fl_hash a = run(&c, &crashes), b = run(&c, &crashes);
+        assert_memory_equal(&a, &b, sizeof a);
+    }
+}
+
+/* The disk of a node loses what was released: it burns, and is never computed again under that debit. */
+static fl_code train_and_lose(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,
+                              uint64_t *size_bytes, fl_err *e)
+{
+    fl_code rc = train(ctx, node, what, objects, hash, size_bytes, e);
+    if (rc == FL_OK && node == 2)
+        rc = fl_objects_remove(objects, hash, e);
+    return rc;
+}
+
+static void a_released_update_that_is_lost_burns(void **state)
+{
+    (void)state;
+    make_plan(2, 2, 8);
+    sim_world_config c = config(7, 3, false);
+    c.train = train_and_lose;
+    sim_world *w;
+    assert_int_equal(sim_world_create(&w, &c, &err), FL_OK);
+    assert_int_equal(sim_world_add_study(w, &plan, &err), FL_OK);
+    assert_int_equal(sim_world_run(w, UNTIL_MS, &err), FL_OK);
+    assert_int_equal(sim_world_violations(w), 0);
+    const dp_ledger_state *loser = led_state(sim_world_node(w, 2)->ledger);
+    assert_in_range(loser->n_debits, 1, 2); /* it may have joined after the first round */
+    for (size_t i = 0; i < loser->n_debits; i++)
+        assert_int_equal(loser->debits[i].state, DP_DEBIT_BURNED);
+    assert_int_equal(led_state(sim_world_node(w, 0)->ledger)->debits[1].state, DP_DEBIT_ACKED);
+    sim_world_destroy(w);
+}
+
+static void a_budget_that_does_not_cover_the_plan_is_refused_at_approval(void **state)
+{
+    (void)state;
+    make_plan(5, 2, 1);
+    sim_world_config c = config(3, 2, false);
+    c.epsilon = "4";
+    sim_world *w;
+    assert_int_equal(sim_world_create(&w, &c, &err), FL_OK);
+    assert_int_equal(sim_world_add_study(w, &plan, &err), FL_OK);
+    assert_int_equal(sim_world_run(w, 60000, &err), FL_EREFUSED); /* nothing ever starts */
+    for (uint32_t i = 0; i < 2; i++)
+        assert_int_equal(led_state(sim_world_node(w, i)->ledger)->n_debits, 0);
+    sim_world_destroy(w);
+}
+
+int main(void)
+{
+    setenv("FL_LOG_LEVEL", "error", 0);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_calm_world_finishes_every_round),
+        cmocka_unit_test(no_promise_is_broken_under_faults),
+        cmocka_unit_test(one_seed_is_one_history),
+        cmocka_unit_test(a_released_update_that_is_lost_burns),
+        cmocka_unit_test(a_budget_that_does_not_cover_the_plan_is_refused_at_approval),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
