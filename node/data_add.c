@@ -626,22 +626,6 @@ static fl_code add_all(adder *a, fl_err *err)
     return end_batch(a, true, err);
 }
 
-static void summary(const adder *a)
-{
-    const node_data_report *r = a->report;
-    if (!a->out)
-        return;
-    fprintf(a->out, "data set %s: %u files: %u taken, %u here already, %u refused", a->dataset, r->n_files, r->n_taken,
-            r->n_duplicates, r->n_refused);
-    if (r->n_hidden)
-        fprintf(a->out, ", %u hidden left alone", r->n_hidden);
-    if (r->n_bad_rows)
-        fprintf(a->out, "; %u rows of the labels cannot be used", r->n_bad_rows);
-    if (r->n_without_image)
-        fprintf(a->out, "; %u labels without image", r->n_without_image);
-    fputs("\n", a->out);
-}
-
 static void adder_fini(adder *a)
 {
     for (size_t i = 0; i < a->n_files; i++) {
@@ -682,8 +666,6 @@ fl_code node_data_add(node_store *s, const char *dataset, const char *labels, ch
         else
             rc = node_orphans_drop(s, err);
     }
-    if (rc == FL_OK)
-        summary(&a);
     if (rc == FL_OK && node_data_exit(report) == 2)
         rc = fl_fail(err, FL_EFORMAT, "data add: %s",
                      report->n_files ? "none of the files is a readable image" : "no files there");

@@ -13,6 +13,7 @@
 #include "proto/net/live.h"
 #include "train/gemm.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -336,12 +337,26 @@ static void loop(program *p)
     }
 }
 
-int node_run(const char *dir, fl_err *err)
+static fl_code say_ready(const char *path, fl_err *err)
+{
+    static const char line[] = "ready\n";
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+    bool ok = fd >= 0 && write(fd, line, sizeof line - 1) == (ssize_t)(sizeof line - 1);
+    if (!ok)
+        (void)fl_fail(err, FL_EENV, "%s: cannot be told that the node is ready: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return ok ? FL_OK : FL_EENV;
+}
+
+int node_run(const char *dir, const char *notify, fl_err *err)
 {
     program *p = calloc(1, sizeof *p);
     if (!p)
         return fl_exit_code(fl_fail(err, FL_EENV, "run: out of memory"));
     fl_code rc = start(p, dir, err);
+    if (rc == FL_OK && notify)
+        rc = say_ready(notify, err);
     if (rc == FL_OK) {
         fl_log(FL_INFO, "run", "started hospital=%s coordinator=%s", p->store.name, p->store.address);
         loop(p);
