@@ -26,7 +26,7 @@ typedef struct row {
     nng_pipe pipe;
     wire_peer peer;
     remote from;
-    bool kept_alive;
+    bool kept_alive, closing;
 } row;
 
 typedef struct stranger {
@@ -75,10 +75,12 @@ bool wire_peers_add(wire_peers *p, nng_pipe pipe, const wire_peer *peer)
     nng_pipe old = NNG_PIPE_INITIALIZER;
     pthread_mutex_lock(&p->mutex);
     for (unsigned i = p->n_rows; i-- > 0;)
-        if (fl_hash_equal(&p->rows[i].peer.spki, &peer->spki))
+        if (!p->rows[i].closing && fl_hash_equal(&p->rows[i].peer.spki, &peer->spki))
             same++, oldest = i;
-    if (same >= WIRE_PIPES_PER_KEY)
+    if (same >= WIRE_PIPES_PER_KEY) {
+        p->rows[oldest].closing = true;
         old = p->rows[oldest].pipe;
+    }
     bool room = p->n_rows < WIRE_PIPES_MAX;
     if (room)
         p->rows[p->n_rows++] = new;
