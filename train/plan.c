@@ -62,12 +62,18 @@ static fl_code check_real(const char *name, double value, double min, double max
     return FL_OK;
 }
 
+/* One number has one text: no exponent, no needless zeros. */
 static fl_code check_decimal(const char *name, const char *text, double min, double max, fl_err *err)
 {
-    double value;
-    if (!dp_decimal_value(&value, text) || !(value >= min && value <= max))
+    dp_decimal d;
+    char plain[DP_DECIMAL_TEXT];
+    double value = dp_decimal_parse(&d, text) ? dp_decimal_to_double(&d) : NAN;
+    if (!(value >= min && value <= max))
         return fl_fail(err, FL_EFORMAT, "plan: %s is '%.24s', expected a decimal number from %g to %g", name, text, min,
                        max);
+    dp_decimal_text(plain, &d);
+    if (strcmp(plain, text) != 0)
+        return fl_fail(err, FL_EFORMAT, "plan: %s is '%.24s': is not in canonical form, %s", name, text, plain);
     return FL_OK;
 }
 
@@ -177,9 +183,9 @@ static fl_code check_epsilon(const nn_plan *p, uint64_t micro, fl_err *err)
         p->noise_variance == 0)
         return fl_fail(err, FL_EFORMAT, "plan: noise_variance is not the one of noise_multiplier and clip_units");
     dp_filter filter;
-    fl_code rc = dp_filter_init(&filter, epsilon, delta, p->renyi_order, 1, err);
-    if (rc != FL_OK)
-        return rc;
+    if (dp_filter_init(&filter, epsilon, delta, p->renyi_order, 1, err) != FL_OK)
+        return fl_fail(err, FL_EFORMAT, "plan: renyi_order %u cannot serve epsilon %s at delta %s", p->renyi_order,
+                       p->epsilon, p->delta);
     double cost = dp_debit_cost(&filter, p->rate, p->noise_variance, p->clip_units, p->local_steps);
     uint64_t room = dp_filter_room(&filter, cost, p->rounds);
     if (room < p->rounds)
@@ -198,6 +204,10 @@ static fl_code check_privacy(nn_plan *p, fl_err *err)
         rc = check_decimal("delta", p->delta, 1e-15, 0.1, err);
     if (rc == FL_OK)
         rc = check_decimal("clip_norm", p->clip_norm, 1e-9, 1e9, err);
+    if (rc == FL_OK)
+        rc = check_decimal("noise_multiplier", p->noise_multiplier, 1e-6, 1e6, err);
+    if (rc == FL_OK)
+        rc = check_decimal("sampling_rate", p->sampling_rate, 1e-9, 1, err);
     if (rc == FL_OK)
         rc = dp_rate_parse(&p->rate, p->sampling_rate, err);
     if (rc == FL_OK)

@@ -57,7 +57,7 @@ static const fl_config_row rows[] = {
     {"server", "schedule", FL_CONFIG_CHOICE, AT(schedule), 0, 0, "constant", "constant|cosine", "of the learning rate", false},
     {"server", "average", FL_CONFIG_TEXT, AT(average), 1, 31, "none", NULL, "none, ema:DECAY or tail:FRACTION of the rounds", false},
     {"privacy", "epsilon", FL_CONFIG_DECIMAL, AT(epsilon), 1e-6, 1000, NULL, NULL, "for each patient, over the whole study", false},
-    {"privacy", "delta", FL_CONFIG_DECIMAL, AT(delta), 1e-15, 0.1, NULL, NULL, "far below one over the number of patients", false},
+    {"privacy", "delta", FL_CONFIG_TEXT, AT(delta), 1, 23, NULL, NULL, "far below one over the number of patients, for example 1e-5", false},
     {"privacy", "sampling_rate", FL_CONFIG_DECIMAL, AT(sampling_rate), 0, 1, NULL, NULL, "chance of each patient to be in a step", false},
     {"privacy", "noise_multiplier", FL_CONFIG_DECIMAL, AT(noise_multiplier), 0.05, 1000, "auto", NULL, "noise over clip_norm; auto: solved from epsilon", true},
     {"privacy", "clip_norm", FL_CONFIG_DECIMAL, AT(clip_norm), 1e-9, 1e9, "auto", NULL, "longest gradient of one patient", true},

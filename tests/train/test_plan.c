@@ -1,0 +1,376 @@
+/* Studies to plans, plans to canonical JSON and back, what is refused and with which words. */
+#include "privacy/budget.h"
+#include "privacy/rdp.h"
+#include "train/model.h"
+#include "train/plan.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char study[] = "[study]\n"
+                            "name = first\n"
+                            "classes = normal, pneumonia\n"
+                            "[input]\n"
+                            "shape = 1x32x32\n"
+                            "[model]\n"
+                            "architecture = cnn-tiny\n"
+                            "[rounds]\n"
+                            "count = 60\n"
+                            "quorum = 2\n"
+                            "[server]\n"
+                            "optimiser = momentum\n"
+                            "learning_rate = 12.5\n"
+                            "average = tail:0.5\n"
+                            "[privacy]\n"
+                            "epsilon = 8\n"
+                            "delta = 1e-5\n"
+                            "sampling_rate = 0.50\n"
+                            "clip_norm = 0.2\n"
+                            "mirror = yes\n"
+                            "shift = 2\n";
+
+static nn_plan from(const char *text)
+{
+    nn_plan p;
+    fl_err err;
+    if (nn_plan_from_study(&p, text, "a.ini", ".", &err) != FL_OK)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+static fl_buf json_of(const nn_plan *p)
+{
+    fl_buf b;
+    fl_err err;
+    fl_buf_init(&b, NN_PLAN_MAX_BYTES);
+    if (nn_plan_write(&b, p, &err) != FL_OK)
+        fail_msg("%s", err.text);
+    return b;
+}
+
+static void every_auto_becomes_a_number(void **state)
+{
+    (void)state;
+    nn_plan p = from(study);
+    assert_string_equal(p.delta, "0.00001");
+    assert_string_equal(p.sampling_rate, "0.5");
+    assert_true(p.rate == DP_RATE_ONE / 2);
+    assert_int_equal(p.allowance_rounds, 3);
+    assert_true(p.clip_units >= 64 * sqrt(p.n_weights) && p.clip_units < 128 * sqrt(p.n_weights));
+    assert_int_equal(p.local_steps, 1);
+    assert_true(p.is_private && p.mirror && p.server == NN_SERVER_MOMENTUM && p.average == NN_AVERAGE_TAIL);
+    assert_true(p.server_momentum == 0.9 && p.average_value == 0.5 && p.server_learning_rate == 12.5);
+    assert_true(fabs(nn_plan_grid(&p) * p.clip_units - 0.2) < 1e-15);
+    /* the noise is enough for the rounds and the allowance, and a millionth less would not be */
+    uint64_t micro;
+    assert_true(dp_micro_parse(&micro, p.noise_multiplier));
+    assert_int_equal(p.noise_variance, dp_variance_for((uint32_t)micro, p.clip_units));
+    dp_segment s = {0.5, (double)micro / 1e6, 63};
+    assert_true(dp_epsilon_rdp(&s, 1, 1e-5, NULL) <= 8.0);
+    s.sigma -= 2e-6;
+    assert_true(dp_epsilon_rdp(&s, 1, 1e-5, NULL) > 8.0 - 1e-4);
+    /* the width holds the noise and two thousand patients who agree */
+    double need = 12 * sqrt((double)p.noise_variance) + 2000.0 * p.clip_units;
+    assert_true(need < ldexp(1, (int)p.update_bits - 1));
+}
+
+static void the_seed_is_the_studys_text_or_its_own_key(void **state)
+{
+    (void)state;
+    char other[2000];
+    nn_plan a = from(study), b;
+    snprintf(other, sizeof other, "%s\n# a remark\n", study);
+    b = from(other);
+    assert_true(a.seed != b.seed);
+    assert_true(from(study).seed == a.seed);
+    assert_memory_equal(&a.hash, &(nn_plan[]){from(study)}[0].hash, sizeof a.hash);
+    snprintf(other, sizeof other, "[study]\nseed = 42\n%s", strchr(study, '\n') + 1);
+    assert_true(from(other).seed == 42);
+}
+
+static void a_plan_survives_its_json_and_keeps_its_hash(void **state)
+{
+    (void)state;
+    char other[2500];
+    for (int variant = 0; variant < 3; variant++) {
+        snprintf(other, sizeof other, "%s%s", study,
+                 variant == 1   ? "noise_multiplier = 3.25\nallowance_rounds = 0\naugmentations = 3\n"
+                 : variant == 2 ? "clip_units = 100000\n[local]\nlearning_rate = 0.0625\n"
+                                : "");
+        nn_plan p = from(other), back;
+        fl_err err;
+        fl_buf text = json_of(&p);
+        if (nn_plan_parse(&back, (const char *)text.bytes, text.size, &err) != FL_OK)
+            fail_msg("%s", err.text);
+        fl_buf again = json_of(&back);
+        assert_int_equal(text.size, again.size);
+        assert_memory_equal(text.bytes, again.bytes, text.size);
+        assert_memory_equal(&p, &back, sizeof p);
+        fl_buf_fini(&text);
+        fl_buf_fini(&again);
+    }
+}
+
+static void no_other_text_than_the_canonical_one_is_a_plan(void **state)
+{
+    (void)state;
+    nn_plan p = from(study), back;
+    fl_err err;
+    fl_buf text = json_of(&p);
+    char *json = (char *)text.bytes, changed[NN_PLAN_MAX_BYTES + 2];
+    for (size_t n = 0; n < text.size; n += 7)
+        assert_int_equal(nn_plan_parse(&back, json, n, &err), FL_EFORMAT);
+    snprintf(changed, sizeof changed, "%s ", json);
+    assert_int_equal(nn_plan_parse(&back, changed, text.size + 1, &err), FL_EFORMAT);
+    snprintf(changed, sizeof changed, " %s", json);
+    assert_int_equal(nn_plan_parse(&back, changed, text.size + 1, &err), FL_EFORMAT);
+    /* one letter changed: refused, or another plan with another hash that writes itself exactly so */
+    for (size_t i = 0; i < text.size; i++) {
+        char kept = json[i];
+        json[i] = kept == '1' ? '2' : '1';
+        if (nn_plan_parse(&back, json, text.size, &err) == FL_OK) {
+            fl_buf again = json_of(&back);
+            assert_memory_equal(again.bytes, json, text.size);
+            assert_memory_not_equal(&back.hash, &p.hash, sizeof p.hash);
+            fl_buf_fini(&again);
+        } else {
+            assert_int_equal(err.code, FL_EFORMAT);
+        }
+        json[i] = kept;
+    }
+    fl_buf_fini(&text);
+}
+
+/* Replaces the first `from` in the JSON by `to` and expects words in the refusal. */
+static void refused_json(const char *from_text, const char *to, const char *words)
+{
+    nn_plan p = from(study), back;
+    fl_err err = {0};
+    fl_buf text = json_of(&p);
+    char changed[NN_PLAN_MAX_BYTES];
+    char *at = strstr((char *)text.bytes, from_text);
+    assert_non_null(at);
+    int n = snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - (char *)text.bytes), (char *)text.bytes, to,
+                     at + strlen(from_text));
+    assert_int_equal(nn_plan_parse(&back, changed, (size_t)n, &err), FL_EFORMAT);
+    if (!strstr(err.text, words))
+        fail_msg("%s instead of %s: %s", to, from_text, err.text);
+    fl_buf_fini(&text);
+}
+
+static void plans_that_contradict_themselves_are_refused(void **state)
+{
+    (void)state;
+    refused_json("\"rounds\":60", "\"rounds\":70", "lets 6");
+    refused_json("\"rounds\":60", "\"rounds\":0", "rounds is 0");
+    refused_json("\"rounds\":60", "\"rounds\":\"60\"", "rounds is missing");
+    refused_json("\"rounds\":60", "\"round\":60", "rounds is missing");
+    refused_json("\"rounds\":60,", "", "members");
+    refused_json("\"private\":true", "\"private\":false", "without privacy");
+    refused_json("\"noise_multiplier\":\"", "\"noise_multiplier\":\"1", "noise_variance is not");
+    refused_json("\"noise_variance\":", "\"noise_variance\":1", "noise_variance is not");
+    refused_json("\"n_weights\":", "\"n_weights\":1", "the spec comes to");
+    refused_json("\"epsilon\":\"8\"", "\"epsilon\":\"8.0\"", "canonical");
+    refused_json("\"epsilon\":\"8\"", "\"epsilon\":\"7\"", "into epsilon 7");
+    refused_json("\"epsilon\":\"8\"", "\"epsilon\":\"x\"", "epsilon is 'x'");
+    refused_json("\"sampling_rate\":\"0.5\"", "\"sampling_rate\":\"0.6\"", "lets");
+    refused_json("\"mirror\":true", "\"mirror\":1", "mirror");
+    refused_json("\"server\":\"momentum\"", "\"server\":\"adam\"", "server is missing");
+    refused_json("\"strategy\":\"fedavg\"", "\"strategy\":\"median\"", "fedavg");
+    refused_json("\"input\":[1,32,32]", "\"input\":[2,32,32]", "2 channels");
+    refused_json("\"input\":[1,32,32]", "\"input\":[1,32]", "input is missing");
+    refused_json("\"classes\":[\"normal\"", "\"classes\":[\"nor mal\"", "class 0");
+    refused_json("\"classes\":[\"normal\"", "\"classes\":[\"pneumonia\"", "one name");
+    refused_json("\"name\":\"first\"", "\"name\":\"a/b\"", "name is not");
+    refused_json("\"format\":1", "\"format\":2", "format");
+    refused_json("\"update_bits\":", "\"update_bits\":1", "update_bits");
+    refused_json("\"quorum\":2", "\"quorum\":0", "quorum is 0");
+}
+
+/* The study with one line put behind another. */
+static void refused_study(const char *behind, const char *line, const char *words)
+{
+    char text[3000], *at = strstr(study, behind);
+    nn_plan p;
+    fl_err err = {0};
+    assert_non_null(at);
+    size_t n = (size_t)(at - study) + strlen(behind);
+    snprintf(text, sizeof text, "%.*s%s\n%s", (int)n, study, line, study + n);
+    if (nn_plan_from_study(&p, text, "a.ini", ".", &err) == FL_OK)
+        fail_msg("%s was taken", line);
+    if (!strstr(err.text, words) || !strstr(err.text, "a.ini"))
+        fail_msg("%s: %s", line, err.text);
+}
+
+/* The same with a line replaced. */
+static void replaced_study(const char *old, const char *line, const char *words)
+{
+    char text[3000], *at = strstr(study, old);
+    nn_plan p;
+    fl_err err = {0};
+    assert_non_null(at);
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - study), study, line, at + strlen(old));
+    if (nn_plan_from_study(&p, text, "a.ini", ".", &err) == FL_OK)
+        fail_msg("%s was taken", line);
+    if (!strstr(err.text, words) || !strstr(err.text, "a.ini"))
+        fail_msg("%s: %s", line, err.text);
+}
+
+static void studies_that_ask_for_what_is_not_there_are_refused_in_words(void **state)
+{
+    (void)state;
+    refused_study("[rounds]\n", "cuont = 3", "did you mean count?");
+    refused_study("[study]\n", "labels = multi", "use single");
+    refused_study("[model]\n", "pretrained = x.bin", "pretrained: is not supported yet");
+    refused_study("[rounds]\n", "strategy = krum", "use fedavg");
+    refused_study("[rounds]\n", "count = 61", "second time");
+    refused_study("[privacy]\n", "noise_multiplier = 0.5", "rounds into epsilon 8");
+    refused_study("[privacy]\n", "noise_multiplier = 1.2345678", "6 decimals");
+    refused_study("[privacy]\n", "clip_units = 1073741824", "a.ini");
+    refused_study("[study]\n", "hospitals = A, A", "stands there twice");
+    refused_study("[study]\n", "hospitals = A", "quorum");
+    refused_study("[study]\n", "hospitals = A,, B", "hospitals: expected");
+    replaced_study("optimiser = momentum", "optimiser = adam", "use sgd or momentum");
+    replaced_study("architecture = cnn-tiny", "architecture = resnet18",
+                   "use cnn-small, cnn-tiny, linear or file:PATH");
+    replaced_study("architecture = cnn-tiny", "architecture = cnn-tny", "did you mean cnn-tiny?");
+    replaced_study("architecture = cnn-tiny", "architecture = file:no-such-file.txt", "no-such-file.txt");
+    replaced_study("shape = 1x32x32", "shape = 2x32x32", "1 or 3 channels");
+    replaced_study("shape = 1x32x32", "shape = 32x32", "expected CxHxW");
+    replaced_study("shape = 1x32x32", "shape = 1x32x32x", "expected CxHxW");
+    replaced_study("architecture = cnn-tiny", "architecture = linear\n[input]\nshape = 1x8x8", "second time");
+    replaced_study("shape = 1x32x32\n[model]\narchitecture = cnn-tiny",
+                   "shape = 1x8x8\n[model]\narchitecture = file:" CORDON_SOURCE_DIR "/tests/data/train/too_large.txt",
+                   "layer 1 (conv, input 1x8x8): kernel 9x9 is larger");
+    replaced_study("classes = normal, pneumonia", "classes = normal", "2 to 32 names");
+    replaced_study("classes = normal, pneumonia", "classes = a b, c", "class 0");
+    replaced_study("average = tail:0.5", "average = tail", "expected none, ema:DECAY");
+    replaced_study("average = tail:0.5", "average = tail:2", "above 0 and at most 1");
+    replaced_study("average = tail:0.5", "average = ema:1", "below 1");
+    replaced_study("name = first", "name = ../x", "letters, digits");
+    replaced_study("sampling_rate = 0.50", "sampling_rate = 0", "sampling_rate");
+    replaced_study("sampling_rate = 0.50", "sampling_rate = 1.5", "sampling_rate");
+    replaced_study("epsilon = 8\n", "", "epsilon: is missing");
+    replaced_study("epsilon = 8\n", "epsilon = 0.00001\n", "noise_multiplier");
+    replaced_study("delta = 1e-5", "delta = 1", "delta");
+    replaced_study("mirror = yes\nshift = 2\n", "augmentations = 4\n", "the same image");
+}
+
+static void a_spec_may_come_from_a_file_beside_the_study(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/cordon-plan-XXXXXX", path[200], text[3000], *at = strstr(study, "cnn-tiny");
+    nn_plan p;
+    fl_err err;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/net.txt", dir);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("# mine\navgpool 4\nlinear classes\n", f);
+    fclose(f);
+    snprintf(text, sizeof text, "%.*sfile:net.txt%s", (int)(at - study), study, at + strlen("cnn-tiny"));
+    if (nn_plan_from_study(&p, text, "a.ini", dir, &err) != FL_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(p.n_weights, 8 * 8 * 2 + 2);
+    assert_string_equal(p.architecture, "file:net.txt");
+    f = fopen(path, "w");
+    fputs("linear \xc3\xa4\n", f);
+    fclose(f);
+    assert_int_equal(nn_plan_from_study(&p, text, "a.ini", dir, &err), FL_EFORMAT);
+    f = fopen(path, "w");
+    for (int i = 0; i < NN_PLAN_MAX_SPEC; i++)
+        fputc('\n', f);
+    fclose(f);
+    assert_int_not_equal(nn_plan_from_study(&p, text, "a.ini", dir, &err), FL_OK);
+    remove(path);
+    remove(dir);
+}
+
+static void words_tell_the_cost_and_warn_of_too_many_weights(void **state)
+{
+    (void)state;
+    nn_plan p = from(study);
+    fl_buf words;
+    fl_buf_init(&words, 1 << 16);
+    nn_plan_explain(&words, &p);
+    const char *text = fl_buf_text(&words), *at = strstr(text, "costs epsilon ");
+    assert_non_null(at);
+    double epsilon = atof(at + strlen("costs epsilon "));
+    dp_segment s = {0.5, sqrt((double)p.noise_variance) / p.clip_units, 60};
+    assert_true(fabs(epsilon - dp_epsilon_rdp(&s, 1, 1e-5, NULL)) < 0.02 && epsilon < 8);
+    assert_null(strstr(text, "WARNING"));
+    char other[3000], *name = strstr(study, "cnn-tiny");
+    snprintf(other, sizeof other, "%.*scnn-small%s", (int)(name - study), study, name + strlen("cnn-tiny"));
+    p = from(other);
+    fl_buf_clear(&words);
+    nn_plan_explain(&words, &p);
+    assert_non_null(strstr(fl_buf_text(&words), "WARNING"));
+    fl_err err;
+    fl_hash before = p.hash;
+    assert_int_equal(nn_plan_drop_privacy(&p, &err), FL_OK);
+    assert_memory_not_equal(&before, &p.hash, sizeof before);
+    assert_true(!p.is_private && p.noise_variance == 0);
+    fl_buf_clear(&words);
+    nn_plan_explain(&words, &p);
+    assert_non_null(strstr(fl_buf_text(&words), "NO PRIVACY"));
+    nn_plan back;
+    fl_buf text_of = json_of(&p);
+    assert_int_equal(nn_plan_parse(&back, (const char *)text_of.bytes, text_of.size, &err), FL_OK);
+    fl_buf_fini(&text_of);
+    fl_buf_fini(&words);
+}
+
+static void the_sample_names_every_key(void **state)
+{
+    (void)state;
+    fl_buf b;
+    fl_buf_init(&b, 1 << 16);
+    nn_study_sample(&b);
+    assert_non_null(strstr(fl_buf_text(&b), "noise_multiplier"));
+    assert_non_null(strstr(fl_buf_text(&b), "[server]"));
+    fl_buf_fini(&b);
+}
+
+static void the_studies_of_this_repository_are_plans(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"chest.ini", "phantom.ini"};
+    for (size_t i = 0; i < 2; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, CORDON_SOURCE_DIR "/studies/%s", names[i]);
+        FILE *f = fopen(path, "r");
+        assert_non_null(f);
+        char text[20000];
+        size_t n = fread(text, 1, sizeof text - 1, f);
+        text[n] = '\0';
+        fclose(f);
+        nn_plan p;
+        fl_err err;
+        if (nn_plan_from_study(&p, text, path, CORDON_SOURCE_DIR "/studies", &err) != FL_OK)
+            fail_msg("%s", err.text);
+        assert_true(p.n_weights <= 10000);
+        assert_true(atof(p.epsilon) <= 8 && atof(p.delta) <= 1e-5);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_auto_becomes_a_number),
+        cmocka_unit_test(the_seed_is_the_studys_text_or_its_own_key),
+        cmocka_unit_test(a_plan_survives_its_json_and_keeps_its_hash),
+        cmocka_unit_test(no_other_text_than_the_canonical_one_is_a_plan),
+        cmocka_unit_test(plans_that_contradict_themselves_are_refused),
+        cmocka_unit_test(studies_that_ask_for_what_is_not_there_are_refused_in_words),
+        cmocka_unit_test(a_spec_may_come_from_a_file_beside_the_study),
+        cmocka_unit_test(words_tell_the_cost_and_warn_of_too_many_weights),
+        cmocka_unit_test(the_sample_names_every_key),
+        cmocka_unit_test(the_studies_of_this_repository_are_plans),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
