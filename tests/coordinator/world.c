@@ -83,12 +83,8 @@ void world_study(world *w, const char *name, const char *hospitals, unsigned rou
 void world_start(world *w)
 {
     fl_err err;
-    const coord_host_config config = {.ctx = w,
-                                      .reply = on_reply,
-                                      .ignore = on_ignore,
-                                      .timer = on_timer,
-                                      .now_ms = on_now,
-                                      .say = on_say};
+    const coord_host_config config = {
+        .ctx = w, .reply = on_reply, .ignore = on_ignore, .timer = on_timer, .now_ms = on_now, .say = on_say};
     w->timer_ms = 0;
     assert_ok(coord_host_open(&w->host, &w->store, &config, &err), err);
     coord_host_start(w->host);

@@ -36,10 +36,9 @@ typedef struct world {
 
 /* dir NULL: in memory. Sites a, b, c, ... are enrolled; the study is "s". more: further lines of the study's INI. */
 void world_init(world *w, const char *dir, uint32_t n_sites);
-void world_study(world *w, const char *name, const char *hospitals, unsigned rounds, unsigned quorum,
-                 const char *more);
-void world_start(world *w);   /* opens and starts the host */
-void world_crash(world *w);   /* the host is gone; rows stay */
+void world_study(world *w, const char *name, const char *hospitals, unsigned rounds, unsigned quorum, const char *more);
+void world_start(world *w); /* opens and starts the host */
+void world_crash(world *w); /* the host is gone; rows stay */
 void world_fini(world *w);
 void world_pass(world *w, int64_t ms); /* time goes on, the timer fires when it is due */
 
