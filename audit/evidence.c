@@ -139,11 +139,24 @@ static void check_checkpoint(audit_evidence *e, const char *trusted, const fl_bu
         audit_find(&e->findings, 0, WHY_SEALED, "the checkpoint is signed over other lines than these");
 }
 
-/* Feeds every line but a last checkpoint line; note stays empty when there is none. *n_entries counts real entries. */
-static fl_code read_lines(audit_evidence *e, const fl_buf *file, fl_buf *note, char line_key[DP_VKEY_MAX],
-                          uint64_t *n_entries, fl_err *err)
+static fl_code keep_root(audit_evidence *e, fl_err *err)
 {
-    const char *p = (const char *)file->bytes, *end = p + file->size;
+    if (e->n_lines == e->roots_capacity) {
+        size_t capacity = e->roots_capacity ? 2 * e->roots_capacity : 256;
+        fl_hash *roots = realloc(e->roots, capacity * sizeof *roots);
+        if (!roots)
+            return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
+        e->roots = roots;
+        e->roots_capacity = capacity;
+    }
+    e->roots[e->n_lines++] = dp_tree_root(&dp_replay_state(e->replay)->tree);
+    return FL_OK;
+}
+
+/* Feeds every line but a last checkpoint line; note stays empty when there is none. *n_entries counts real entries. */
+static fl_code read_lines(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY_MAX], uint64_t *n_entries, fl_err *err)
+{
+    const char *p = fl_buf_text(&e->file), *end = p + e->file.size;
     *n_entries = 0;
     while (p < end) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
@@ -157,7 +170,7 @@ static fl_code read_lines(audit_evidence *e, const fl_buf *file, fl_buf *note, c
         if (code != FL_OK && code != FL_EFORMAT)
             return code;
         *n_entries += code == FL_OK;
-        e->n_lines++;
+        FL_TRY(keep_root(e, err));
         p = next;
     }
     audit_find(&e->findings, 0, WHY_SEALED, "there is no checkpoint line at the end");
@@ -169,14 +182,14 @@ fl_code audit_evidence_read(audit_evidence *e, const char *path, const char *key
     *e = (audit_evidence){.path = path};
     char line_key[DP_VKEY_MAX] = "", trusted[DP_VKEY_MAX] = "";
     uint64_t n_entries = 0;
-    fl_buf file, note;
-    fl_buf_init(&file, FILE_MAX);
+    fl_buf note;
+    fl_buf_init(&e->file, FILE_MAX);
     fl_buf_init(&note, DP_LINE_MAX);
-    fl_code code = fl_file_read(&file, path, err);
+    fl_code code = fl_file_read(&e->file, path, err);
     if (code == FL_OK)
         code = dp_replay_create(&e->replay, DP_REPLAY_STRICT, on_finding, &e->findings, err);
     if (code == FL_OK)
-        code = read_lines(e, &file, &note, line_key, &n_entries, err);
+        code = read_lines(e, &note, line_key, &n_entries, err);
     if (code == FL_OK && n_entries == 0)
         code = fl_fail(err, FL_EFORMAT, "%s: not a ledger: no line of it is an entry", path);
     if (code == FL_OK) {
@@ -186,8 +199,25 @@ fl_code audit_evidence_read(audit_evidence *e, const char *path, const char *key
     if (code == FL_OK && note.size > 0)
         check_checkpoint(e, trusted, &note, line_key);
     fl_buf_fini(&note);
-    fl_buf_fini(&file);
     return code;
+}
+
+fl_code audit_evidence_each(const audit_evidence *e, dp_kind kind, audit_visit visit, void *context, fl_err *err)
+{
+    char mark[40];
+    dp_entry *entry = malloc(sizeof *entry);
+    if (!entry)
+        return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
+    int n_mark = snprintf(mark, sizeof mark, "\"kind\":\"%s\"", dp_kind_name(kind));
+    for (const char *p = fl_buf_text(&e->file), *end = p + e->file.size; p < end;) {
+        const char *newline = memchr(p, '\n', (size_t)(end - p));
+        size_t n = newline ? (size_t)(newline - p) : (size_t)(end - p);
+        if (memmem(p, n, mark, (size_t)n_mark) && dp_entry_parse(entry, p, n, NULL) == FL_OK && entry->kind == kind)
+            visit(context, entry);
+        p += n + (newline != NULL);
+    }
+    free(entry);
+    return FL_OK;
 }
 
 void audit_evidence_fini(audit_evidence *e)
@@ -196,4 +226,6 @@ void audit_evidence_fini(audit_evidence *e)
         return;
     dp_replay_destroy(e->replay);
     audit_findings_fini(&e->findings);
+    fl_buf_fini(&e->file);
+    free(e->roots);
 }

@@ -82,6 +82,7 @@ static fl_code check_coordinator(audit_evidence *node, const char *path, fl_err 
             audit_find(&node->findings, other.findings.items[i].entry, other.findings.items[i].why,
                        "the coordinator's ledger: %s", other.findings.items[i].what);
         compare(node, other.replay);
+        code = audit_check_heads(node, &other, err);
     }
     audit_evidence_fini(&other);
     return code;
@@ -208,8 +209,8 @@ int audit_verify(fl_cli *cli)
     audit_evidence e = {0};
     const char *coordinator = fl_cli_value(cli, "coordinator");
     fl_code code = audit_evidence_read(&e, cli->args[0], fl_cli_value(cli, "key"), &err);
-    if (code == FL_OK && coordinator)
-        code = check_coordinator(&e, coordinator, &err);
+    if (code == FL_OK)
+        code = coordinator ? check_coordinator(&e, coordinator, &err) : audit_check_heads(&e, NULL, &err);
     int exit_code = 0;
     if (code != FL_OK) {
         exit_code = fl_cli_fail(cli, &err);

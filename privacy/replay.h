@@ -45,6 +45,7 @@ typedef struct dp_debit {
     char plan_hash[DP_HEX_SIZE];
     char update_hash[DP_HEX_SIZE]; /* from RELEASE on */
     uint64_t seq;                  /* of its RESERVE */
+    uint64_t release_seq;          /* of its RELEASE; 0 before */
     uint64_t bytes;
     uint32_t round, steps;
     dp_debit_state state;

@@ -347,6 +347,7 @@ static void apply_debit(dp_replay *r, const dp_entry *e)
     case DP_RELEASE:
         d->state = DP_DEBIT_RELEASED;
         d->bytes = e->bytes;
+        d->release_seq = e->seq;
         DP_COPY(d->update_hash, e->update_hash);
         break;
     case DP_ACK:

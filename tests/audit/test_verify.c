@@ -156,7 +156,7 @@ static void any_one_byte_changed_is_rejected(void **state)
 {
     (void)state;
     ledger_maker m;
-    node_ledger(&m, "north", 1);
+    node_ledger(&m, "north", 0);
     maker_seal(&m);
     for (size_t i = 0; i < m.text.size; i++) {
         static const uint8_t masks[] = {0x01, 0x20, 0x80};
@@ -301,6 +301,48 @@ static void an_update_on_one_side_only_is_found(void **state)
     maker_fini(&node);
 }
 
+/* A hospital that rewrites its ledger, consistently and signed with its own key, cannot fit the heads others hold. */
+static void a_rewritten_ledger_does_not_fit_the_heads_others_hold(void **state)
+{
+    (void)state;
+    static const char *const parties[] = {"north"};
+    ledger_maker hub, original, rewritten;
+    coordinator_ledger(&hub, parties, 1, 2);
+    maker_seal(&hub);
+    put("hub.jsonl", hub.text.bytes, hub.text.size);
+    node_ledger(&original, "north", 2);
+
+    /* the same entries an hour later: every line changes, the old heads are kept */
+    maker_init(&rewritten, "north", 3);
+    static dp_entry e;
+    fl_err error;
+    for (const char *p = fl_buf_text(&original.text); *p; p = strchr(p, '\n') + 1) {
+        assert_int_equal(dp_entry_parse(&e, p, (size_t)(strchr(p, '\n') - p), &error), FL_OK);
+        memcpy(e.t, "2026-03-01T13:34Z", 18);
+        maker_add(&rewritten, &e);
+    }
+    maker_seal(&rewritten);
+    put("ledger.jsonl", rewritten.text.bytes, rewritten.text.size);
+    expect_finding("ledger.jsonl", NULL, NULL, "ACK saw other lines up to entry 7");
+    expect_finding("ledger.jsonl", NULL, "hub.jsonl", "the coordinator's RECEIVED saw other lines up to entry 7");
+    maker_fini(&rewritten);
+
+    /* cut off after the first round, and sealed again */
+    maker_init(&rewritten, "north", 3);
+    const char *p = fl_buf_text(&original.text);
+    for (int i = 0; i < 8; i++, p = strchr(p, '\n') + 1) {
+        assert_int_equal(dp_entry_parse(&e, p, (size_t)(strchr(p, '\n') - p), &error), FL_OK);
+        maker_add(&rewritten, &e);
+    }
+    maker_seal(&rewritten);
+    put("ledger.jsonl", rewritten.text.bytes, rewritten.text.size);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 0); /* alone it cannot be seen */
+    expect_finding("ledger.jsonl", NULL, "hub.jsonl", "saw a head of 11 entries, this ledger has 8");
+    maker_fini(&rewritten);
+    maker_fini(&original);
+    maker_fini(&hub);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +355,7 @@ int main(void)
         cmocka_unit_test(over_budget_is_a_finding),
         cmocka_unit_test(both_sides_agree),
         cmocka_unit_test(an_update_on_one_side_only_is_found),
+        cmocka_unit_test(a_rewritten_ledger_does_not_fit_the_heads_others_hold),
     };
     int failed = cmocka_run_group_tests(tests, make_dir, remove_dir);
     free(out);

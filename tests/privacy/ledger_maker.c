@@ -1,7 +1,10 @@
 #include "tests/privacy/ledger_maker.h"
 
+#include "privacy/cosign.h"
+
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SET(field, text) snprintf(field, sizeof(field), "%s", text)
@@ -44,6 +47,8 @@ void maker_fini(ledger_maker *m)
 {
     fl_buf_fini(&m->text);
     fl_sign_key_fini(&m->key);
+    for (size_t i = 0; i < 64; i++)
+        free(m->heads[i]);
 }
 
 static void fill_terms(dp_entry *e)
@@ -117,7 +122,6 @@ void maker_entry(const ledger_maker *m, dp_entry *e, dp_kind kind)
     e->bytes = 4096;
     memset(signature, 7, sizeof signature);
     fl_base64_encode(e->receipt, signature, sizeof signature);
-    fl_base64_encode(e->checkpoint, (const uint8_t *)"a note", 6);
     SET(e->reason, "crash");
     e->missing = 1;
     e->witness_size = 77;
@@ -155,6 +159,28 @@ void maker_seal(ledger_maker *m)
     fl_buf_fini(&note);
 }
 
+enum { HUB_SEED = 9 };
+
+/* The head as it is now, signed by the maker and by "hub". */
+static char *cosigned_head(const ledger_maker *m)
+{
+    fl_buf note;
+    ledger_maker hub;
+    char origin[DP_ORIGIN_MAX], *text = malloc(FL_BASE64_SIZE(DP_NOTE_MAX));
+    assert(text);
+    fl_buf_init(&note, DP_NOTE_MAX);
+    maker_init(&hub, "hub", HUB_SEED);
+    dp_origin(origin, m->party);
+    fl_hash root = dp_tree_root(&m->tree);
+    dp_checkpoint_note(&note, origin, m->tree.size, &root, &m->key);
+    dp_checkpoint_cosign(&note, "cordon/hub", &hub.key);
+    assert(!note.failed);
+    fl_base64_encode(text, note.bytes, note.size);
+    maker_fini(&hub);
+    fl_buf_fini(&note);
+    return text;
+}
+
 static void add_kind(ledger_maker *m, dp_entry *e, dp_kind kind, unsigned round)
 {
     maker_entry(m, e, kind);
@@ -162,7 +188,11 @@ static void add_kind(ledger_maker *m, dp_entry *e, dp_kind kind, unsigned round)
     debit_of(e->debit, round);
     if (kind == DP_RELEASE || kind == DP_ACK || kind == DP_RECEIVED)
         update_of(e->update_hash, kind == DP_RECEIVED ? e->member : m->party, round);
+    if (kind == DP_ACK && round < 64)
+        SET(e->checkpoint, m->heads[round]);
     maker_add(m, e);
+    if (kind == DP_RELEASE && round < 64)
+        m->heads[round] = cosigned_head(m);
 }
 
 void node_ledger(ledger_maker *m, const char *party, unsigned rounds)
@@ -195,7 +225,10 @@ void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_
 {
     static dp_entry e;
     assert(n_parties <= 4);
-    maker_init(m, "hub", 9);
+    maker_init(m, "hub", HUB_SEED);
+    ledger_maker nodes[4];
+    for (unsigned i = 0; i < n_parties; i++)
+        node_ledger(&nodes[i], parties[i], rounds);
     add_kind(m, &e, DP_GENESIS, 1);
     add_kind(m, &e, DP_STUDY, 1);
     add_kind(m, &e, DP_ROSTER, 1);
@@ -215,6 +248,8 @@ void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_
             e.round = round;
             debit_of(e.debit, round + 10000 * i);
             update_of(e.update_hash, parties[i], round);
+            if (round < 64)
+                SET(e.checkpoint, nodes[i].heads[round]);
             maker_add(m, &e);
         }
         maker_entry(m, &e, DP_AGGREGATE);
@@ -229,6 +264,8 @@ void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_
         e.kind = DP_PUBLISH;
         maker_add(m, &e);
     }
+    for (unsigned i = 0; i < n_parties; i++)
+        maker_fini(&nodes[i]);
 }
 
 static void note_finding(void *context, uint64_t seq, const char *what, const char *why)

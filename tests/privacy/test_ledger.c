@@ -1,4 +1,5 @@
 #include "privacy/checkpoint.h"
+#include "privacy/cosign.h"
 #include "privacy/ledger.h"
 #include "tests/privacy/ledger_maker.h"
 
@@ -318,6 +319,42 @@ static void a_checkpoint_of_another_key_or_ledger_is_refused(void **state)
     maker_fini(&elsewhere);
 }
 
+static void a_cosigned_checkpoint_needs_both_signatures(void **state)
+{
+    (void)state;
+    ledger_maker node, hub, other;
+    fl_buf note;
+    uint64_t size = 0;
+    fl_hash root = fl_sha256("root", 4), found;
+    maker_init(&node, "north", 1);
+    maker_init(&hub, "hub", 2);
+    maker_init(&other, "hub", 3);
+    fl_buf_init(&note, DP_NOTE_MAX);
+    dp_checkpoint_note(&note, "cordon/north", 42, &root, &node.key);
+    const char *text = (const char *)note.bytes;
+    assert_int_not_equal(dp_checkpoint_verify_cosigned(text, note.size, node.vkey, hub.vkey, NULL, NULL, NULL), FL_OK);
+    dp_checkpoint_cosign(&note, "cordon/hub", &hub.key);
+    text = (const char *)note.bytes;
+    assert_int_equal(dp_checkpoint_verify_cosigned(text, note.size, node.vkey, hub.vkey, &size, &found, NULL), FL_OK);
+    assert_int_equal(size, 42);
+    assert_memory_equal(found.bytes, root.bytes, 32);
+    assert_int_not_equal(dp_checkpoint_verify_cosigned(text, note.size, node.vkey, other.vkey, NULL, NULL, NULL),
+                         FL_OK);
+    assert_int_not_equal(dp_checkpoint_verify_cosigned(text, note.size, hub.vkey, node.vkey, NULL, NULL, NULL), FL_OK);
+    assert_int_not_equal(dp_checkpoint_verify(text, note.size, node.vkey, NULL, NULL, NULL, NULL), FL_OK);
+    for (size_t i = 0; i < note.size; i++) {
+        note.bytes[i] ^= 1;
+        assert_int_not_equal(dp_checkpoint_verify_cosigned(text, note.size, node.vkey, hub.vkey, NULL, NULL, NULL),
+                             FL_OK);
+        note.bytes[i] ^= 1;
+        assert_int_not_equal(dp_checkpoint_verify_cosigned(text, i, node.vkey, hub.vkey, NULL, NULL, NULL), FL_OK);
+    }
+    fl_buf_fini(&note);
+    maker_fini(&node);
+    maker_fini(&hub);
+    maker_fini(&other);
+}
+
 /* The example of the signed-note specification (C2SP), whose key and text are public. */
 static void the_published_example_of_a_verifier_key_is_read(void **state)
 {
@@ -373,6 +410,7 @@ int main(void)
         cmocka_unit_test(the_tree_grows_as_the_rfc_says),
         cmocka_unit_test(a_checkpoint_verifies_and_any_changed_byte_does_not),
         cmocka_unit_test(a_checkpoint_of_another_key_or_ledger_is_refused),
+        cmocka_unit_test(a_cosigned_checkpoint_needs_both_signatures),
         cmocka_unit_test(the_published_example_of_a_verifier_key_is_read),
         cmocka_unit_test(the_last_line_of_an_export_comes_back),
     };
