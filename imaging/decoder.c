@@ -1,7 +1,6 @@
 #include "imaging/image.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "crypto/csprng.h"
 #include "imaging/reply.h"
 
@@ -16,6 +15,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,7 +33,15 @@ struct img_decoder {
     unsigned n_jobs;
     int64_t spent_ms;
     int time_limit_ms;
+    uint8_t block[65536]; /* a file passes through here piece by piece; wiped behind it */
 };
+
+/* One file: bytes in memory, or an open file. */
+typedef struct source {
+    const uint8_t *bytes; /* NULL: fd */
+    int fd;
+    size_t n;
+} source;
 
 /* CORDON_DECODER, or cordon-decode beside this program. */
 static fl_code find_program(char out[PATH_MAX], const char *given, fl_err *err)
@@ -58,7 +66,7 @@ static fl_code find_program(char out[PATH_MAX], const char *given, fl_err *err)
 }
 
 /* Nothing here blocks beyond its deadline. */
-typedef enum io_result { IO_DONE, IO_ENDED, IO_LATE } io_result;
+typedef enum io_result { IO_DONE, IO_ENDED, IO_LATE, IO_SHORT } io_result;
 
 static io_result wait_ready(int fd, short events, int64_t deadline_ms)
 {
@@ -91,6 +99,28 @@ static io_result send_all(int fd, const uint8_t *bytes, size_t n, int64_t deadli
             return r;
     }
     return IO_DONE;
+}
+
+/* Through one block, so that no header stays behind in freed memory. */
+static io_result send_source(img_decoder *d, const source *from, int64_t deadline_ms)
+{
+    if (from->bytes)
+        return send_all(d->socket, from->bytes, from->n, deadline_ms);
+    io_result r = IO_DONE;
+    for (size_t at = 0; at < from->n && r == IO_DONE;) {
+        size_t want = from->n - at < sizeof d->block ? from->n - at : sizeof d->block;
+        ssize_t got = pread(from->fd, d->block, want, (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) { /* unreadable, or cut while we read: the child waits for bytes that do not come */
+            r = IO_SHORT;
+            break;
+        }
+        r = send_all(d->socket, d->block, (size_t)got, deadline_ms);
+        at += (size_t)got;
+    }
+    fl_wipe(d->block, sizeof d->block);
+    return r;
 }
 
 static io_result receive_all(int fd, uint8_t *bytes, size_t n, int64_t deadline_ms)
@@ -256,18 +286,18 @@ int img_decoder_pid(const img_decoder *d)
     return d->pid;
 }
 
-static fl_code exchange(img_decoder *d, img_image *out, const uint8_t *bytes, size_t n, io_result *r, fl_err *err)
+static fl_code exchange(img_decoder *d, img_image *out, const source *from, io_result *r, fl_err *err)
 {
     int64_t deadline = fl_clock_mono_ms() + d->time_limit_ms;
     uint8_t head[IMG_REPLY_SIZE];
-    img_job job = {.flags = d->flags, .length = n};
+    img_job job = {.flags = d->flags, .length = from->n};
     memcpy(job.key, d->key, sizeof job.key);
     img_job_write(head, &job);
     *r = send_all(d->socket, head, IMG_JOB_SIZE, deadline);
     fl_wipe(&job, sizeof job);
     fl_wipe(head, IMG_JOB_SIZE);
     if (*r == IO_DONE)
-        *r = send_all(d->socket, bytes, n, deadline);
+        *r = send_source(d, from, deadline);
     if (*r == IO_DONE)
         *r = receive_all(d->socket, head, sizeof head, deadline);
     if (*r != IO_DONE)
@@ -291,13 +321,13 @@ static fl_code exchange(img_decoder *d, img_image *out, const uint8_t *bytes, si
     return over ? fl_fail(err, FL_EENV, "the decoder's answer is not valid") : FL_OK;
 }
 
-fl_code img_decode(img_decoder *d, img_image *out, const uint8_t *bytes, size_t n, fl_err *err)
+static fl_code decode(img_decoder *d, img_image *out, const source *from, fl_err *err)
 {
     *out = (img_image){0};
-    if (n == 0)
+    if (from->n == 0)
         return fl_fail(err, FL_EFORMAT, "the file is empty");
-    if (n > IMG_MAX_FILE_BYTES)
-        return fl_fail(err, FL_EREFUSED, "the file has %zu bytes, at most %u are read", n, IMG_MAX_FILE_BYTES);
+    if (from->n > IMG_MAX_FILE_BYTES)
+        return fl_fail(err, FL_EREFUSED, "the file has %zu bytes, at most %u are read", from->n, IMG_MAX_FILE_BYTES);
     if (d->pid && (d->n_jobs >= JOBS_PER_CHILD || d->spent_ms >= CHILD_SPENDS_MS))
         stop_child(d);
     if (!d->pid) {
@@ -307,13 +337,15 @@ fl_code img_decode(img_decoder *d, img_image *out, const uint8_t *bytes, size_t 
     }
     int64_t start = fl_clock_mono_ms();
     io_result r;
-    fl_code code = exchange(d, out, bytes, n, &r, err);
+    fl_code code = exchange(d, out, from, &r, err);
     d->n_jobs++;
     d->spent_ms += fl_clock_mono_ms() - start;
     if (r != IO_DONE) {
         char how[64];
-        reap(d, r == IO_LATE, how, sizeof how);
-        if (code == FL_EFORMAT && r == IO_LATE)
+        reap(d, r != IO_ENDED, how, sizeof how);
+        if (r == IO_SHORT)
+            (void)fl_fail(err, code = FL_EENV, "the file could not be read to its end: was it changed meanwhile?");
+        else if (code == FL_EFORMAT && r == IO_LATE)
             (void)fl_fail(err, code, "the decoder needed more than %d ms and was stopped", d->time_limit_ms);
         else if (code == FL_EFORMAT)
             (void)fl_fail(err, code, "%s", how);
@@ -324,6 +356,11 @@ fl_code img_decode(img_decoder *d, img_image *out, const uint8_t *bytes, size_t 
     if (code != FL_OK)
         img_image_fini(out);
     return code;
+}
+
+fl_code img_decode(img_decoder *d, img_image *out, const uint8_t *bytes, size_t n, fl_err *err)
+{
+    return decode(d, out, &(source){.bytes = bytes, .fd = -1, .n = n}, err);
 }
 
 static const char *format_of_name(const char *path)
@@ -343,26 +380,44 @@ static const char *format_of_name(const char *path)
     return NULL;
 }
 
+/* The name, where it says something, against the first bytes. */
+static fl_code check_name(img_decoder *d, const char *path, const source *from, fl_err *err)
+{
+    const char *named = format_of_name(path);
+    if (!named || from->n == 0)
+        return FL_OK;
+    ssize_t got = pread(from->fd, d->block, 512, 0);
+    const char *found = img_format_name(d->block, got > 0 ? (size_t)got : 0);
+    fl_wipe(d->block, 512);
+    if (got < 0)
+        return fl_fail(err, FL_EENV, "%s: %s", path, strerror(errno));
+    if (found && strcmp(named, found) == 0)
+        return FL_OK;
+    return fl_fail(err, FL_EFORMAT, "%s: the name says %s, the content is %s", path, named,
+                   found ? found : "no image format that is known here");
+}
+
 fl_code img_decode_file(img_decoder *d, img_image *out, const char *path, fl_err *err)
 {
     *out = (img_image){0};
-    fl_buf bytes;
-    fl_buf_init(&bytes, IMG_MAX_FILE_BYTES);
-    fl_code code = fl_file_read(&bytes, path, err);
-    if (code != FL_OK)
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us */
+    if (fd < 0)
+        return fl_fail(err, errno == ENOENT || errno == ENOTDIR ? FL_ENOTFOUND : FL_EENV, "%s: %s", path,
+                       strerror(errno));
+    struct stat st;
+    fl_code code;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        code = fl_fail(err, FL_EFORMAT, "%s: not a regular file", path);
         goto out;
-    const char *named = format_of_name(path), *found = img_format_name(bytes.bytes, bytes.size);
-    if (bytes.size && named && (!found || strcmp(named, found) != 0))
-        code = fl_fail(err, FL_EFORMAT, "%s: the name says %s, the content is %s", path, named,
-                       found ? found : "no image format this program knows");
-    else {
-        code = img_decode(d, out, bytes.bytes, bytes.size, err);
-        if (code != FL_OK)
+    }
+    const source from = {.fd = fd, .n = (size_t)st.st_size};
+    code = check_name(d, path, &from, err);
+    if (code == FL_OK) {
+        code = decode(d, out, &from, err);
+        if (code != FL_OK && err)
             (void)fl_fail_in(err, "%s", path);
     }
 out:
-    if (bytes.size)
-        fl_wipe(bytes.bytes, bytes.size); /* the header */
-    fl_buf_fini(&bytes);
+    close(fd);
     return code;
 }

@@ -84,7 +84,8 @@ int img_decoder_pid(const img_decoder *d);                 /* of the child; 0: n
 fl_code img_decode(img_decoder *d, img_image *out, const uint8_t *bytes, size_t n, fl_err *err) FL_MUST_USE;
 
 /* The same from a path. A name that ends in .dcm, .dicom, .ima, .png, .jpg, .jpeg, .nii or .nii.gz must hold that
- * format (FL_EFORMAT); any other name may hold any. The message starts with the path: for the terminal only. */
+ * format (FL_EFORMAT); any other name may hold any. The file passes through one block that is wiped: prefer this to
+ * img_decode. The message starts with the path: for the terminal only. */
 fl_code img_decode_file(img_decoder *d, img_image *out, const char *path, fl_err *err) FL_MUST_USE;
 
 /* The format by content: "DICOM", "PNG", "JPEG", "NIfTI", "gzip", or NULL. */

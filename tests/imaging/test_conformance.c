@@ -39,7 +39,7 @@ static bool check_file(const char *dir, const char *name, const fl_json *entry)
         fail_msg("%s must be refused", name);
     if (code == FL_OK && strncmp(expect, "decode", 6) == 0) {
         const fl_json *frame = fl_json_member(entry, "frame0");
-        int64_t samples;
+        int64_t samples = 0;
         check_values(name, &image, frame, lossy ? 1 : 0);
         assert_true(fl_json_int(frame, "samples", &samples));
         assert_int_equal(image.raw_count, samples);

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <png.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #define DECODER CORDON_BIN_DIR "/cordon-decode"
 
@@ -264,6 +265,13 @@ static void a_name_must_not_lie(void **state)
     assert_ok(img_decode_file(decoder, &image, path, &err), err);
     img_image_fini(&image);
     assert_int_equal(img_decode_file(decoder, &image, fl_path(path, *state, "missing.dcm"), &err), FL_ENOTFOUND);
+    assert_int_equal(img_decode_file(decoder, &image, *state, &err), FL_EFORMAT);
+    assert_says(err, "not a regular file");
+    assert_int_equal(mkfifo(fl_path(path, *state, "pipe"), 0600), 0);
+    assert_int_equal(img_decode_file(decoder, &image, path, &err), FL_EFORMAT);
+    assert_ok(fl_file_write(fl_path(path, *state, "c.dcm"), "", 0, 0600, &err), err);
+    assert_int_equal(img_decode_file(decoder, &image, path, &err), FL_EFORMAT);
+    assert_says(err, "the file is empty");
     fl_buf_fini(&png);
     fl_buf_fini(&dicom);
 }

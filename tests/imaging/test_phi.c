@@ -61,8 +61,8 @@ static void what_must_stay_stays(void **state)
         char part[FL_PATH_MAX], path[FL_PATH_MAX];
         fl_err err;
         img_image image;
-        double min, max, mean;
-        int64_t rows, columns;
+        double min = 0, max = 0, mean = 0;
+        int64_t rows = 0, columns = 0;
         const fl_json *entry = fl_json_member(all, name), *keep = fl_json_member(entry, "must_keep"),
                       *frame = fl_json_member(entry, "frame0");
         assert_ok(img_decode_file(decoder, &image, shared_path(path, fl_path(part, "dicom_phi/files", name)), &err),
