@@ -66,13 +66,14 @@ fl_code wire_control_serve(wire_control **out, const char *dir, wire_on_control 
         return fl_fail(err, FL_EENV, "control: no memory");
     c->on_request = on_request;
     c->ctx = ctx;
+    *out = c; /* before the first request can come */
     fl_code code = dir_open(&c->dir_fd, url, dir, err);
     if (!code)
         code = control_start(c, url, dir, err);
-    if (code)
+    if (code) {
         wire_control_stop(c);
-    else
-        *out = c;
+        *out = NULL;
+    }
     return code;
 }
 

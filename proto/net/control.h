@@ -18,7 +18,8 @@ typedef struct wire_control wire_control;
 /* On a thread of nng: copy into an inbox and return. */
 typedef void (*wire_on_control)(void *ctx, uint64_t ticket, const uint8_t *bytes, size_t n);
 
-/* The caller holds DIR's lock: a socket file left by a dead process is replaced. */
+/* The caller holds DIR's lock: a socket file left by a dead process is replaced. *out is set before the
+ * first callback. */
 fl_code wire_control_serve(wire_control **out, const char *dir, wire_on_control on_request, void *ctx,
                            fl_err *err) FL_MUST_USE;
 void wire_control_reply(wire_control *c, uint64_t ticket, const uint8_t *bytes, size_t n); /* any thread, once */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "crypto/hash.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -237,7 +238,7 @@ static void sweep(wire_peers *p)
         remote from;
         if (*end || end == e->d_name || !remote_of_fd(&from, (int)fd, p->port))
             continue;
-        int own = dup((int)fd);
+        int own = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
         if (own >= 0) {
             look_at(p, own, now_ms, patience_ms);
             close(own);

@@ -123,11 +123,12 @@ fl_code wire_server_start(wire_server **out, const wire_server_config *config, f
     s->on_request = config->on_request;
     s->allow = config->allow;
     s->ctx = config->ctx;
+    *out = s; /* before the first request can come */
     fl_code code = server_start(s, config, err);
-    if (code)
+    if (code) {
         wire_server_stop(s);
-    else
-        *out = s;
+        *out = NULL;
+    }
     return code;
 }
 

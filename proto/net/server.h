@@ -37,7 +37,7 @@ typedef struct wire_server_config {
     void *ctx;
 } wire_server_config;
 
-/* Texts are copied. A taken port or an address that is not this machine's is FL_EENV. */
+/* Texts are copied. *out is set before the first callback. A taken port or an address that is not this machine's is FL_EENV. */
 fl_code wire_server_start(wire_server **out, const wire_server_config *config, fl_err *err) FL_MUST_USE;
 uint16_t wire_server_port(const wire_server *s);
 /* Answers a ticket, once; copies the bytes. Any thread. A ticket that was answered or whose peer has gone is a no-op. */
