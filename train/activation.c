@@ -16,19 +16,24 @@ static fl_code same_infer(nn_layer *l, fl_err *err)
     return FL_OK;
 }
 
-static void relu_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
+static void relu_forward(const nn_layer *l, float *restrict y, float *kept, float *scratch, const float *restrict x,
+                         const float *w)
 {
     (void)kept, (void)scratch, (void)w;
     for (size_t i = 0; i < l->n_in; i++)
         y[i] = x[i] <= 0 ? 0 : x[i];
 }
 
-static void relu_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                          const float *y, const float *dy, const float *w)
+static void relu_backward(const nn_layer *l, float *restrict dx, float *dw, const float *kept, float *scratch,
+                          const float *x, const float *restrict y, const float *restrict dy, const float *w)
 {
     (void)dw, (void)kept, (void)scratch, (void)x, (void)w;
-    for (size_t i = 0; dx && i < l->n_in; i++)
-        dx[i] = y[i] > 0 ? dy[i] : 0;
+    if (!dx)
+        return;
+    for (size_t i = 0; i < l->n_in; i++) {
+        float passed = dy[i];
+        dx[i] = y[i] > 0 ? passed : 0;
+    }
 }
 
 /*
@@ -60,11 +65,13 @@ static void tanh_forward(const nn_layer *l, float *restrict y, float *kept, floa
         y[i] = fast_tanh(x[i]);
 }
 
-static void tanh_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                          const float *y, const float *dy, const float *w)
+static void tanh_backward(const nn_layer *l, float *restrict dx, float *dw, const float *kept, float *scratch,
+                          const float *x, const float *restrict y, const float *restrict dy, const float *w)
 {
     (void)dw, (void)kept, (void)scratch, (void)x, (void)w;
-    for (size_t i = 0; dx && i < l->n_in; i++)
+    if (!dx)
+        return;
+    for (size_t i = 0; i < l->n_in; i++)
         dx[i] = dy[i] * (1 - y[i] * y[i]);
 }
 

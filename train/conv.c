@@ -105,7 +105,7 @@ static void unfold(const nn_layer *l, float *row, const float *x, uint32_t u, ui
     }
 }
 
-static void fold(const nn_layer *l, float *dx, const float *row, uint32_t u, uint32_t v)
+static void fold(const nn_layer *l, float *restrict dx, const float *restrict row, uint32_t u, uint32_t v)
 {
     uint32_t i0, i1, j0, j1;
     inside(l, u, l->in.H, l->out.H, &i0, &i1);
@@ -113,6 +113,12 @@ static void fold(const nn_layer *l, float *dx, const float *row, uint32_t u, uin
     for (uint32_t i = i0; i < i1; i++) {
         float *to = dx + (size_t)(i * l->stride + u - l->pad) * l->in.W;
         const float *from = row + (size_t)i * l->out.W;
+        if (l->stride == 1) {
+            float *shifted = to + (size_t)j0 + v - l->pad;
+            for (uint32_t j = j0; j < j1; j++)
+                shifted[j - j0] += from[j];
+            continue;
+        }
         for (uint32_t j = j0; j < j1; j++)
             to[j * l->stride + v - l->pad] += from[j];
     }
@@ -154,12 +160,8 @@ static void conv_backward(const nn_layer *l, float *dx, float *dw, const float *
             dw, (int)rows);
     if (l->has_bias) {
         float *db = dw + rows * l->channels;
-        for (uint32_t o = 0; o < l->channels; o++) {
-            double sum = 0;
-            for (size_t j = 0; j < n_columns; j++)
-                sum += dy[o * n_columns + j];
-            db[o] = (float)sum;
-        }
+        for (uint32_t o = 0; o < l->channels; o++)
+            db[o] = (float)nn_sum(dy + o * n_columns, n_columns);
     }
     if (!dx)
         return;

@@ -62,6 +62,11 @@ fl_code nn_spec_pair(uint32_t *a, uint32_t *b, const char *word, const char *wha
                      fl_err *err);
 fl_code nn_spec_nothing(nn_layer *l, const nn_spec_line *line, fl_err *err);
 
+/* Sums in double, in eight lanes so that they become vector code; always in the same order. */
+double nn_sum(const float *x, size_t n);
+double nn_sum_squares(const float *x, size_t n, double around); /* of x - around */
+double nn_sum_products(const float *x, const float *y, size_t n);
+
 /* uniform in [-bound, bound) */
 void nn_fill_uniform(float *w, size_t n, double bound, fl_rng *rng);
 

@@ -75,3 +75,49 @@ void nn_fill_uniform(float *w, size_t n, double bound, fl_rng *rng)
     for (size_t i = 0; i < n; i++)
         w[i] = (float)((2 * fl_rng_uniform(rng) - 1) * bound);
 }
+
+#define LANES 8
+
+static double total(const double lane[LANES])
+{
+    return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+double nn_sum(const float *x, size_t n)
+{
+    double lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += x[i + j];
+    }
+    for (size_t j = 0; i < n; i++, j++)
+        lane[j] += x[i];
+    return total(lane);
+}
+
+double nn_sum_squares(const float *x, size_t n, double around)
+{
+    double lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += (x[i + j] - around) * (x[i + j] - around);
+    }
+    for (size_t j = 0; i < n; i++, j++)
+        lane[j] += (x[i] - around) * (x[i] - around);
+    return total(lane);
+}
+
+double nn_sum_products(const float *x, const float *y, size_t n)
+{
+    double lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += (double)x[i + j] * y[i + j];
+    }
+    for (size_t j = 0; i < n; i++, j++)
+        lane[j] += (double)x[i] * y[i];
+    return total(lane);
+}

@@ -79,7 +79,10 @@ static void backward_agrees_with_finite_differences(void **state)
     check_gradient("conv 3x3 4 nobias\ngroupnorm 2\ntanh\nlinear classes nobias", 1, 6, 6, 2);
     check_gradient("groupnorm 1\nconv 3x3 4\ntanh\navgpool 2\nlinear 6\ntanh\nlinear classes", 1, 8, 9, 3);
     check_gradient("conv 3x3 6\ntanh\nmaxpool 2 stride 1\ngroupnorm 3\nglobalpool\nlinear classes", 1, 9, 8, 2);
-    check_gradient(nn_architecture("cnn-tiny"), 1, 32, 32, 2);
+    /* kinks of relu and maxpool make finite differences rough: cnn-tiny itself is compared with PyTorch */
+    check_gradient("groupnorm 1\navgpool 2\nconv 5x5 8 pad 2\ngroupnorm 4\ntanh\navgpool 2\nconv 3x3 8 pad 1\n"
+                   "groupnorm 8\ntanh\navgpool 2\nlinear classes",
+                   1, 32, 32, 2);
     check_gradient(nn_architecture("linear"), 3, 8, 8, 3);
 }
 
