@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/inbox.h"
 #include "base/log.h"
+#include "base/service.h"
 #include "crypto/cert.h"
 #include "node/approve.h"
 #include "node/commands.h"
@@ -12,13 +13,8 @@
 #include "proto/net/control.h"
 #include "proto/net/live.h"
 #include "train/gemm.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define INBOX_ITEMS 1024
 #define INBOX_BYTES (128u << 20)
@@ -42,9 +38,7 @@ typedef struct program {
     wire_client *client;
     wire_control *control;
     node_worker *worker;
-    pthread_t signals;
-    sigset_t set;
-    bool signals_started, store_open;
+    bool store_open;
     int64_t timer_ms;
     unsigned n_signals;
     char last_why[256]; /* of the network: said once */
@@ -77,19 +71,6 @@ static void on_job_done(void *ctx, const char *debit, const fl_hash *hash, uint6
         fl_log(FL_ERROR, "train", "%s", why);
     if (!fl_inbox_post(p->inbox, why[0] ? IN_TRAIN_FAILED : IN_TRAINED, 0, &o, sizeof o, NULL))
         fl_log(FL_ERROR, "train", "out of memory: the update is lost and its debit burns at the next start");
-}
-
-static void *wait_for_signals(void *context)
-{
-    program *p = context;
-    for (;;) {
-        int signo;
-        if (sigwait(&p->set, &signo) == 0) {
-            if (signo == SIGUSR1)
-                return NULL;
-            (void)!fl_inbox_post(p->inbox, IN_SIGNAL, 0, NULL, 0, NULL);
-        }
-    }
 }
 
 /* ---- what the host asks for ------------------------------------------------------------------------------------- */
@@ -211,20 +192,6 @@ static fl_code connect_client(program *p, fl_err *err)
     return rc;
 }
 
-static fl_code start_signals(program *p, fl_err *err)
-{
-    sigemptyset(&p->set);
-    sigaddset(&p->set, SIGTERM);
-    sigaddset(&p->set, SIGINT);
-    sigaddset(&p->set, SIGUSR1);
-    signal(SIGPIPE, SIG_IGN);
-    pthread_sigmask(SIG_BLOCK, &p->set, NULL);
-    if (pthread_create(&p->signals, NULL, wait_for_signals, p) != 0)
-        return fl_fail(err, FL_EENV, "run: cannot start a thread");
-    p->signals_started = true;
-    return FL_OK;
-}
-
 static fl_code start(program *p, const char *dir, fl_err *err)
 {
     fl_code rc;
@@ -241,8 +208,8 @@ static fl_code start(program *p, const char *dir, fl_err *err)
                                      .train = train,
                                      .apply_policy = apply_policy};
     if ((rc = node_settings_load(&p->settings, dir, err)) || (rc = node_policy_load(&p->policy, dir, err)) ||
-        (rc = fl_inbox_create(&p->inbox, INBOX_ITEMS, INBOX_BYTES, err)) || (rc = start_signals(p, err)) ||
-        (rc = connect_client(p, err)) ||
+        (rc = fl_inbox_create(&p->inbox, INBOX_ITEMS, INBOX_BYTES, err)) ||
+        (rc = fl_signals_start(p->inbox, IN_SIGNAL, err)) || (rc = connect_client(p, err)) ||
         (rc = node_worker_create(&p->worker, p->store.dir, (unsigned)p->settings.threads, on_job_done, p, err)) ||
         (rc = node_host_open(&p->host, &p->store, &config, err)))
         return rc;
@@ -254,10 +221,7 @@ static void stop(program *p)
     wire_control_stop(p->control);
     wire_client_close(p->client);
     node_worker_stop(p->worker);
-    if (p->signals_started) {
-        pthread_kill(p->signals, SIGUSR1);
-        pthread_join(p->signals, NULL);
-    }
+    fl_signals_stop();
     node_host_close(p->host);
     fl_inbox_destroy(p->inbox);
     if (p->store_open)
@@ -337,18 +301,6 @@ static void loop(program *p)
     }
 }
 
-static fl_code say_ready(const char *path, fl_err *err)
-{
-    static const char line[] = "ready\n";
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
-    bool ok = fd >= 0 && write(fd, line, sizeof line - 1) == (ssize_t)(sizeof line - 1);
-    if (!ok)
-        (void)fl_fail(err, FL_EENV, "%s: cannot be told that the node is ready: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return ok ? FL_OK : FL_EENV;
-}
-
 int node_run(const char *dir, const char *notify, fl_err *err)
 {
     program *p = calloc(1, sizeof *p);
@@ -356,7 +308,7 @@ int node_run(const char *dir, const char *notify, fl_err *err)
         return fl_exit_code(fl_fail(err, FL_EENV, "run: out of memory"));
     fl_code rc = start(p, dir, err);
     if (rc == FL_OK && notify)
-        rc = say_ready(notify, err);
+        rc = fl_say_ready(notify, err);
     if (rc == FL_OK) {
         fl_log(FL_INFO, "run", "started hospital=%s coordinator=%s", p->store.name, p->store.address);
         loop(p);
