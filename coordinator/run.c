@@ -10,7 +10,9 @@
 #include "proto/net/server.h"
 #include "train/gemm.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +36,6 @@ typedef struct program {
     int64_t timer_ms; /* INT64_MAX: none */
     bool is_stopping, has_signals;
     pthread_t signals;
-    sigset_t set;
     bool shows_progress;
     char progress[200];    /* the line that is on the terminal */
     pthread_mutex_t mutex; /* of the two below: threads of nng read them */
@@ -76,11 +77,22 @@ static void on_control(void *ctx, uint64_t ticket, const uint8_t *bytes, size_t 
         wire_control_reply(p->control, ticket, busy, sizeof busy);
 }
 
+/* Libraries have threads from before main, which block no signal: so it is a handler, whichever thread runs it, and a
+ * semaphore, the one thing that a handler may post. */
+static sem_t told_to_stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    const int saved = errno;
+    sem_post(&told_to_stop);
+    errno = saved;
+}
+
 static void *wait_for_signal(void *ctx)
 {
     program *p = ctx;
-    int number;
-    while (sigwait(&p->set, &number) != 0)
+    while (sem_wait(&told_to_stop) != 0)
         ;
     while (!fl_inbox_post(p->inbox, IN_STOP, 0, NULL, 0, NULL)) /* full: the loop is emptying it */
         usleep(10000);
@@ -274,16 +286,15 @@ static fl_code start_server(program *p, fl_err *err)
     return rc;
 }
 
-/* Before any other thread exists: they all inherit the mask, and one waits. */
 static fl_code watch_signals(program *p, fl_err *err)
 {
-    sigemptyset(&p->set);
-    sigaddset(&p->set, SIGTERM);
-    sigaddset(&p->set, SIGINT);
-    signal(SIGPIPE, SIG_IGN);
-    if (pthread_sigmask(SIG_BLOCK, &p->set, NULL) != 0 || pthread_create(&p->signals, NULL, wait_for_signal, p) != 0)
+    const struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    if (sem_init(&told_to_stop, 0, 0) != 0 || pthread_create(&p->signals, NULL, wait_for_signal, p) != 0)
         return fl_fail(err, FL_EENV, "coordinator: a thread cannot be started");
     p->has_signals = true;
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGINT, &stop, NULL);
     return FL_OK;
 }
 
@@ -317,7 +328,7 @@ static void stop(program *p)
         coord_host_close(p->host);
     wire_server_stop(p->server);
     if (p->has_signals) {
-        pthread_kill(p->signals, SIGTERM); /* ends its wait, if it still does */
+        sem_post(&told_to_stop); /* ends its wait, if it still does */
         pthread_join(p->signals, NULL);
     }
     while (p->inbox && fl_inbox_take(p->inbox, &item, 0)) {
