@@ -53,6 +53,8 @@ int node_data_add_command(fl_cli *cli, node_session *s)
         else
             print_report(cli->out, dataset_of(cli), &report);
     }
+    if (rc == FL_EFORMAT && report.n_refused > 0) /* each file has its own line already */
+        return fl_exit_code(rc);
     return rc ? fl_cli_fail(cli, &err) : node_data_exit(&report);
 }
 

@@ -62,7 +62,7 @@ typedef struct node_data_report {
  * Takes files, and what lies in folders, into the data set. labels may be NULL: then the labels.csv inside the one
  * folder that was named, if there is one.
  *
- * out      one line for each file or row that is refused; may be NULL
+ * out      one error line for each file or row that is refused; may be NULL
  * policy   its [images] section says what the decoder may let in
  *
  * Batches of files are committed as they go; what was not reported as taken may simply be added again. When anything

@@ -6,6 +6,7 @@
  */
 #include "crypto/csprng.h" /* fl_wipe */
 #include "crypto/hash.h"
+#include "node/commands.h"
 #include "node/data_rows.h"
 #include "node/labels.h"
 
@@ -232,6 +233,7 @@ static fl_code refuse(adder *a, size_t file, const uint8_t *id, const char *reas
 {
     a->report->n_refused++;
     if (a->out) {
+        fputs(NODE_PROGRAM ": ", a->out);
         print_path(a->out, a->files[file].path);
         fprintf(a->out, ": refused: %s\n", reason);
     }
@@ -606,7 +608,7 @@ static fl_code report_unused(adder *a, fl_err *err)
             continue;
         a->report->n_without_image++;
         if (a->out)
-            fprintf(a->out, "%s:%zu: no image answers this row\n", a->labels.name, row->line);
+            fprintf(a->out, NODE_PROGRAM ": %s:%zu: no image answers this row\n", a->labels.name, row->line);
     }
     return FL_OK;
 }

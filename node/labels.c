@@ -3,6 +3,7 @@
 #include "base/nearest.h"
 #include "crypto/csprng.h" /* fl_wipe */
 #include "imaging/image.h"
+#include "node/commands.h"
 #include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -188,7 +189,7 @@ static void say(parser *p, size_t line, const char *what)
 {
     p->l->n_bad++;
     if (p->out)
-        fprintf(p->out, "%s:%zu: %s\n", p->l->name, line, what);
+        fprintf(p->out, NODE_PROGRAM ": %s:%zu: %s\n", p->l->name, line, what);
 }
 
 static char *field(const parser *p, const reader *r, column c)

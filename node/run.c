@@ -194,7 +194,12 @@ static fl_code connect_client(program *p, fl_err *err)
 
 static fl_code start(program *p, const char *dir, fl_err *err)
 {
+    char path[FL_PATH_MAX];
     fl_code rc;
+    if (strlen(dir) + 64 >= FL_PATH_MAX)
+        return fl_fail(err, FL_EFORMAT, "--dir: is too long");
+    if (!fl_file_exists(fl_path(path, dir, "node.ini")))
+        return fl_fail(err, FL_ENOTFOUND, "%s: holds no node: make one with `cordon-node init`", dir);
     if ((rc = fl_lock_take(&p->lock, dir, err)) || (rc = node_store_open(&p->store, dir, err)))
         return rc;
     p->store_open = true;
