@@ -59,7 +59,7 @@ static int cmd_init(fl_cli *cli)
 static int cmd_run(fl_cli *cli)
 {
     fl_err err = {0};
-    const fl_code rc = coord_run(coord_cli_dir(cli), &err);
+    const fl_code rc = coord_run(coord_cli_dir(cli), fl_cli_value(cli, "notify"), &err);
     return rc ? fl_cli_fail(cli, &err) : 0;
 }
 
@@ -348,12 +348,14 @@ static const fl_cli_option init_options[] = {
     {"port", "PORT", "TCP port (default 7443)", false},
     JSON_OPTION, {0}};
 static const fl_cli_option dir_options[] = {DIR_OPTION, {0}};
+static const fl_cli_option run_options[] = {
+    DIR_OPTION, {"notify", "FILE", "gets the line \"ready\" once the coordinator serves", false}, {0}};
 static const fl_cli_option read_options[] = {DIR_OPTION, JSON_OPTION, {0}};
 static const fl_cli_option invite_options[] = {
     DIR_OPTION, {"valid-s", "SECONDS", "until it expires (default 604800: 7 days)", false}, {0}};
 static const fl_cli_option status_options[] = {
     DIR_OPTION, {"study", "NAME", "only this study", false},
-    {"watch", NULL, "again every two seconds", false}, JSON_OPTION, {0}};
+    {"watch", NULL, "a line for each round, until the study is done", false}, JSON_OPTION, {0}};
 static const fl_cli_option refold_options[] = {
     DIR_OPTION, {"study", "NAME", "which study (default: the only one)", false}, JSON_OPTION, {0}};
 static const fl_cli_option export_options[] = {
@@ -380,7 +382,7 @@ static const fl_cli_option ledger_options[] = {DIR_OPTION, {"o", "FILE", "where 
 
 const fl_cli_command coord_commands[] = {
     {"init", "", "Makes keys, certificates and an empty database", init_options, 0, 0, cmd_init, NULL},
-    {"run", "", "Serves until stopped; resumes whatever was under way", dir_options, 0, 0, cmd_run, NULL},
+    {"run", "", "Serves until stopped; resumes whatever was under way", run_options, 0, 0, cmd_run, NULL},
     LIVE_COMMANDS,
     {0}};
 const fl_cli_command coord_live_commands[] = {LIVE_COMMANDS, {0}};

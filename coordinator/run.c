@@ -11,6 +11,7 @@
 #include "train/gemm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -341,7 +342,19 @@ static void stop(program *p)
     fl_lock_release(&p->lock);
 }
 
-fl_code coord_run(const char *dir, fl_err *err)
+static fl_code say_ready(const char *path, fl_err *err)
+{
+    static const char line[] = "ready\n";
+    const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+    const bool ok = fd >= 0 && write(fd, line, sizeof line - 1) == (ssize_t)(sizeof line - 1);
+    if (!ok)
+        (void)fl_fail(err, FL_EENV, "%s: cannot be told that the coordinator serves: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return ok ? FL_OK : FL_EENV;
+}
+
+fl_code coord_run(const char *dir, const char *notify, fl_err *err)
 {
     program *p = calloc(1, sizeof *p);
     if (!p)
@@ -350,6 +363,8 @@ fl_code coord_run(const char *dir, fl_err *err)
     p->timer_ms = INT64_MAX;
     p->shows_progress = isatty(STDERR_FILENO) == 1;
     fl_code rc = start(p, dir, err);
+    if (rc == FL_OK && notify)
+        rc = say_ready(notify, err);
     if (rc == FL_OK) {
         fl_log(FL_INFO, "run", "serving name=%s port=%d dir=%s", p->store.name, (int)wire_server_port(p->server),
                p->store.dir);

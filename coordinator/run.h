@@ -12,7 +12,8 @@
 
 #include "base/err.h"
 
-/* Serves DIR until told to stop: FL_OK. FL_EBUSY: another process holds the folder; FL_EENV: a port that is taken. */
-fl_code coord_run(const char *dir, fl_err *err) FL_MUST_USE;
+/* Serves DIR until told to stop: FL_OK. notify: a file, or a waiting pipe, that gets the line "ready" once it serves; may
+ * be NULL. FL_EBUSY: another process holds the folder; FL_EENV: a port that is taken. */
+fl_code coord_run(const char *dir, const char *notify, fl_err *err) FL_MUST_USE;
 
 #endif

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WATCH_S 2
+#define WATCH_MS 500
 
 typedef struct view {
     coord_session *session;
@@ -232,23 +232,79 @@ static fl_code work_status(coord_session *s, fl_err *err)
     return rc;
 }
 
-/* The same command again and again, without --watch: whoever runs the folder answers each time. */
+/* A line for each round that was aggregated since *seen. */
+static void watch_rounds(FILE *out, const fl_json *study, int64_t *seen)
+{
+    const fl_json *history = fl_json_member(study, "history");
+    int64_t rounds = 0;
+    (void)fl_json_int(study, "rounds", &rounds);
+    for (size_t i = 0; i < fl_json_count(history); i++) {
+        const fl_json *r = fl_json_at(history, i), *missing = fl_json_member(r, "missing");
+        int64_t round = 0, n = 0;
+        if (!fl_json_int(r, "round", &round) || round <= *seen || !fl_json_text(r, "model"))
+            continue;
+        *seen = round;
+        (void)fl_json_int(r, "contributions", &n);
+        fprintf(out, "study %s: round %" PRId64 " of %" PRId64 ": %" PRId64 " hospitals", fl_json_text(study, "name"),
+                round, rounds, n);
+        for (size_t k = 0; k < fl_json_count(missing); k++)
+            fprintf(out, "%s%s", k ? ", " : ", without ", fl_json_text_value(fl_json_at(missing, k)));
+        fputs("\n", out);
+    }
+}
+
+/* One look; *is_over: nothing more will come. */
+static int watch_once(fl_cli *cli, coord_caller *once, int64_t seen[COORD_MAX_STUDIES], bool *is_over)
+{
+    fl_err err = {0};
+    fl_json *j = NULL;
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    int exit_code = out ? fl_cli_run(COORD_PROGRAM, coord_commands, once->argc, once->argv, out, cli->err, once) : 3;
+    if (out)
+        fclose(out);
+    if (exit_code == 0 && fl_json_parse(&j, text, n, "status", &err))
+        exit_code = fl_cli_fail(cli, &err);
+    const fl_json *studies = fl_json_member(j, "studies");
+    *is_over = fl_json_count(studies) > 0;
+    for (size_t i = 0; i < fl_json_count(studies) && i < COORD_MAX_STUDIES; i++) {
+        const fl_json *study = fl_json_at(studies, i);
+        const char *phase = fl_json_text(study, "phase");
+        const bool is_closed = phase && strcmp(phase, "closed") == 0;
+        if (!fl_cli_flag(cli, "json"))
+            watch_rounds(cli->out, study, &seen[i]);
+        if (is_closed)
+            exit_code = fl_cli_fail(
+                cli, &(fl_err){.code = FL_EREFUSED, .text = "status: a study was closed before its end"});
+        *is_over &= is_closed || (phase && strcmp(phase, "done") == 0);
+    }
+    if (exit_code == 0 && fl_cli_flag(cli, "json"))
+        fwrite(text, 1, n, cli->out);
+    fl_json_free(j);
+    free(text);
+    fflush(cli->out);
+    return exit_code;
+}
+
+/* The same command again and again, without --watch and as JSON: whoever runs the folder answers each time. */
 static int watch(fl_cli *cli, const coord_caller *caller)
 {
-    coord_caller once = {.argv = calloc((size_t)caller->argc + 1, sizeof *once.argv)};
+    static char json[] = "--json";
+    int64_t seen[COORD_MAX_STUDIES] = {0};
+    coord_caller once = {.argv = calloc((size_t)caller->argc + 2, sizeof *once.argv)};
     int exit_code = 3;
+    bool is_over = false;
     if (!once.argv)
         return exit_code;
     for (int i = 0; i < caller->argc; i++)
-        if (strncmp(caller->argv[i], "--w", 3) != 0)
+        if (strncmp(caller->argv[i], "--w", 3) != 0 && strncmp(caller->argv[i], "--j", 3) != 0)
             once.argv[once.argc++] = caller->argv[i];
-    const bool is_terminal = cli->out == stdout && isatty(STDOUT_FILENO);
-    do {
-        if (is_terminal)
-            fputs("\033[H\033[2J", cli->out);
-        exit_code = fl_cli_run(COORD_PROGRAM, coord_commands, once.argc, once.argv, cli->out, cli->err, &once);
-        fflush(cli->out);
-    } while (exit_code == 0 && !ferror(cli->out) && nanosleep(&(struct timespec){.tv_sec = WATCH_S}, NULL) == 0);
+    once.argv[once.argc++] = json;
+    do
+        exit_code = watch_once(cli, &once, seen, &is_over);
+    while (exit_code == 0 && !is_over && !ferror(cli->out) &&
+           nanosleep(&(struct timespec){.tv_nsec = WATCH_MS * 1000000L}, NULL) == 0);
     free(once.argv);
     return exit_code;
 }
