@@ -247,9 +247,11 @@ static bool freeze_roster(coord_state *s, coord_study *st)
         changed |= in != m->in_roster || (in && m->roster_patients != m->declared_patients);
         m->in_roster = in;
         m->contributed = false;
-        m->roster_patients = m->declared_patients;
-        m->roster_head_size = s->sites[i].head_size;
-        m->roster_head_root = s->sites[i].head_root;
+        m->roster_patients = in ? m->declared_patients : 0;
+        m->roster_head_size = in ? s->sites[i].head_size : 0;
+        memset(&m->roster_head_root, 0, sizeof m->roster_head_root);
+        if (in)
+            m->roster_head_root = s->sites[i].head_root;
         memset(m->debit, 0, sizeof m->debit);
         memset(&m->update_hash, 0, sizeof m->update_hash);
     }

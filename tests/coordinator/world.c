@@ -232,7 +232,7 @@ wire_kind world_contribute(world *w, uint32_t site, const char *study, unsigned 
     world_update(w, &bytes, seed);
     const fl_hash announce = st->announce_hash;
     snprintf(m.study, sizeof m.study, "%s", study);
-    world_debit(m.debit, site, seed + 100000 * st->round);
+    world_debit(m.debit, site, seed + 100000 * st->round + (study[0] == 't' ? 50000 : 0));
     m.u.upload.object = fl_sha256(bytes.bytes, bytes.size);
     m.u.upload.total = bytes.size;
     m.u.upload.bytes = bytes.bytes;
