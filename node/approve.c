@@ -40,7 +40,11 @@ static fl_code filter_for(dp_filter *f, const node_state *state, const node_poli
     unsigned order = state->has_filter ? state->filter.order : policy->renyi_order ? policy->renyi_order : plan_order;
     double delta = state->has_filter ? state->filter.delta : number(policy->delta);
     unsigned rungs = state->has_filter ? state->filter.rungs : policy->rungs;
-    if (dp_filter_init(f, number(policy->epsilon), delta, order, rungs, err))
+    const bool is_free = !state->has_filter && !policy->renyi_order;
+    fl_code rc = dp_filter_init(f, number(policy->epsilon), delta, order, rungs, err);
+    while (rc == FL_EREFUSED && is_free && order < DP_ORDER_MAX) /* a plan for a far larger epsilon than the policy's */
+        rc = dp_filter_init(f, number(policy->epsilon), delta, ++order, rungs, err);
+    if (rc)
         return fl_fail_in(err, "policy.ini: [budget]");
     f->spent = state->has_filter ? state->filter.spent : 0;
     return FL_OK;
@@ -240,7 +244,7 @@ fl_code node_approve(node_store *s, node_state *state, const node_policy *policy
     budget_objection(why, &cost);
     if (why[0])
         return fl_fail(err, FL_EREFUSED, "study %s: %s", p->study, why);
-    return commit_approval(s, state, policy, index, by, order, err);
+    return commit_approval(s, state, policy, index, by, cost.order, err);
 }
 
 /* ---- showing ---------------------------------------------------------------------------------------------------- */

@@ -381,7 +381,7 @@ static void plan_arrived(node_host *h, const wire_message *m)
     }
     described.hash = fl_sha256(m->u.plan.json, m->u.plan.n_bytes);
     memcpy(described.study, m->study, sizeof described.study);
-    if (m->u.plan.n_bytes == 0)
+    if (m->u.plan.n_bytes == 2 && memcmp(m->u.plan.json, "{}", 2) == 0)
         fl_log(FL_INFO, "plan", "study=%s is for other hospitals", m->study);
     else if (!plan || nn_plan_parse(plan, m->u.plan.json, m->u.plan.n_bytes, &err) || strcmp(plan->name, m->study) ||
              !plan->is_private)

@@ -162,9 +162,10 @@ static double number(const char *text)
 
 bool node_policy_breaks(const node_policy *p, const node_plan *plan, char why[200])
 {
-    char multiplier[DP_MICRO_TEXT];
-    dp_multiplier(multiplier, plan->noise_variance, plan->clip_units);
+    char multiplier[DP_MICRO_TEXT] = "";
     why[0] = 0;
+    if (plan->readable) /* the place of a study that is not for this hospital holds no numbers */
+        dp_multiplier(multiplier, plan->noise_variance, plan->clip_units);
     if (!plan->readable)
         snprintf(why, 200, "this version cannot read the plan");
     else if (!(number(multiplier) >= number(p->min_noise_multiplier)))
