@@ -1,5 +1,7 @@
 #include "privacy/noise.h"
 
+#include "privacy/noise_parts.h"
+
 #include <assert.h>
 #include <stdbool.h>
 
@@ -18,14 +20,7 @@ typedef unsigned __int128 u128;
  */
 enum { MAX_V = 200 };
 
-/* Random bytes in small pieces; what was used is wiped with the rest at the end. */
-typedef struct bit_source {
-    fl_csprng *r;
-    size_t used;
-    uint8_t bytes[1024];
-} bit_source;
-
-static inline unsigned next_byte(bit_source *b)
+static inline unsigned next_byte(dp_bits *b)
 {
     if (b->used == sizeof b->bytes) {
         fl_csprng_bytes(b->r, b->bytes, sizeof b->bytes);
@@ -35,7 +30,7 @@ static inline unsigned next_byte(bit_source *b)
 }
 
 /* Uniform on 0..n-1 by rejection, n <= 2^32. */
-static uint32_t uniform_below(bit_source *b, uint32_t n)
+static uint32_t uniform_below(dp_bits *b, uint32_t n)
 {
     uint32_t mask = n - 1;
     mask |= mask >> 1;
@@ -53,16 +48,9 @@ static uint32_t uniform_below(bit_source *b, uint32_t n)
     }
 }
 
-/* A denominator, and its leading bits for quick comparisons: den = lead * 2^shift + rest. */
-typedef struct denominator {
-    u128 den;
-    uint64_t lead; /* below 2^54 */
-    unsigned shift;
-} denominator;
-
-static denominator denominator_of(u128 den)
+dp_denominator dp_denominator_of(u128 den)
 {
-    denominator d = {.den = den, .shift = 0};
+    dp_denominator d = {.den = den, .shift = 0};
     while (den >> d.shift >= (u128)1 << 54)
         d.shift++;
     d.lead = (uint64_t)(den >> d.shift);
@@ -71,7 +59,7 @@ static denominator denominator_of(u128 den)
 
 /* The comparison of a uniform real with num/den when its first eight bits (head) do not decide: long division in base
  * two, as many fresh bits as it takes. Invariant: rest <= den, so 2 rest fits. */
-static bool ratio_slowly(bit_source *b, u128 num, u128 den, unsigned head)
+static bool ratio_slowly(dp_bits *b, u128 num, u128 den, unsigned head)
 {
     u128 rest = num;
     unsigned fresh = 0, n_bits = 8, bits = head;
@@ -97,7 +85,7 @@ static bool ratio_slowly(bit_source *b, u128 num, u128 den, unsigned head)
  * decided as soon as it can be. With w the first byte, U lies in [w, w+1) / 256; with the leads, num/den lies between
  * num_lead / (lead + slack) and (num_lead + slack) / lead, slack = 0 when nothing was cut off.
  */
-static bool bernoulli_ratio(bit_source *b, u128 num, const denominator *d)
+bool dp_bernoulli_ratio(dp_bits *b, u128 num, const dp_denominator *d)
 {
     unsigned w = next_byte(b);
     uint64_t num_lead = (uint64_t)(num >> d->shift), slack = d->shift > 0;
@@ -109,7 +97,7 @@ static bool bernoulli_ratio(bit_source *b, u128 num, const denominator *d)
 }
 
 /* True with probability 1/k. */
-static bool bernoulli_one_in(bit_source *b, uint32_t k)
+static bool bernoulli_one_in(dp_bits *b, uint32_t k)
 {
     if (k == 1)
         return true;
@@ -120,16 +108,16 @@ static bool bernoulli_one_in(bit_source *b, uint32_t k)
 
 /* Algorithm 1 for gamma = num/den in [0, 1]: Bernoulli(exp(-gamma)). The paper's Bernoulli(gamma / K) is drawn as
  * Bernoulli(1 / K) and Bernoulli(gamma), independent: the same law without a denominator that grows. */
-static bool bernoulli_exp_fraction(bit_source *b, u128 num, const denominator *d)
+static bool bernoulli_exp_fraction(dp_bits *b, u128 num, const dp_denominator *d)
 {
     uint32_t k = 1;
-    while (bernoulli_one_in(b, k) && bernoulli_ratio(b, num, d))
+    while (bernoulli_one_in(b, k) && dp_bernoulli_ratio(b, num, d))
         k++;
     return k & 1;
 }
 
 /* Bernoulli(exp(-1)): the same with gamma = 1. */
-static bool bernoulli_exp_one(bit_source *b)
+static bool bernoulli_exp_one(dp_bits *b)
 {
     uint32_t k = 1;
     while (bernoulli_one_in(b, k))
@@ -138,7 +126,7 @@ static bool bernoulli_exp_one(bit_source *b)
 }
 
 /* Algorithm 1 for any gamma = num/den. */
-static bool bernoulli_exp(bit_source *b, u128 num, const denominator *d)
+bool dp_bernoulli_exp(dp_bits *b, u128 num, const dp_denominator *d)
 {
     while (num > d->den) {
         if (!bernoulli_exp_one(b))
@@ -149,7 +137,7 @@ static bool bernoulli_exp(bit_source *b, u128 num, const denominator *d)
 }
 
 /* Algorithm 2 with scale t/1: the size of a discrete Laplace, sign apart. False: rejected (MAX_V). */
-static bool laplace_size(bit_source *b, uint64_t *size, const denominator *t)
+static bool laplace_size(dp_bits *b, uint64_t *size, const dp_denominator *t)
 {
     uint32_t u;
     do {
@@ -165,7 +153,7 @@ static bool laplace_size(bit_source *b, uint64_t *size, const denominator *t)
 }
 
 /* Algorithm 3. */
-static int64_t discrete_gaussian(bit_source *b, uint64_t s2, const denominator *t, const denominator *den)
+static int64_t discrete_gaussian(dp_bits *b, uint64_t s2, const dp_denominator *t, const dp_denominator *den)
 {
     for (;;) {
         uint64_t size;
@@ -176,7 +164,7 @@ static int64_t discrete_gaussian(bit_source *b, uint64_t s2, const denominator *
             continue; /* zero has one sign only */
         uint64_t product = size * (uint64_t)t->den;
         uint64_t a = product > s2 ? product - s2 : s2 - product;
-        if (bernoulli_exp(b, (u128)a * a, den))
+        if (dp_bernoulli_exp(b, (u128)a * a, den))
             return is_negative ? -(int64_t)size : (int64_t)size;
     }
 }
@@ -195,8 +183,8 @@ void dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r)
 {
     assert(s2 >= 1 && s2 <= DP_NOISE_VARIANCE_MAX);
     uint64_t t = floor_sqrt(s2) + 1;
-    denominator t_den = denominator_of(t), den = denominator_of((u128)2 * s2 * t * t);
-    bit_source bits = {.r = r, .used = sizeof bits.bytes};
+    dp_denominator t_den = dp_denominator_of(t), den = dp_denominator_of((u128)2 * s2 * t * t);
+    dp_bits bits = {.r = r, .used = sizeof bits.bytes};
     for (size_t i = 0; i < n; i++)
         out[i] = discrete_gaussian(&bits, s2, &t_den, &den);
     fl_wipe(&bits, sizeof bits);

@@ -120,6 +120,20 @@ static void huge_and_tiny_values_are_safe(void **state)
     assert_true(dp_grid_sqnorm(z, MAX_D) <= (u128)DP_CLIP_UNITS_MAX * DP_CLIP_UNITS_MAX);
 }
 
+/* 1 and 2^-30 on a grid of 2^30: the norm rounds to 1, so the first attempt gives (2^30, 1), one too long. */
+static void a_vector_that_rounding_made_too_long_is_made_again(void **state)
+{
+    (void)state;
+    const float g[2] = {1.0f, 0x1p-30f};
+    int32_t z[2];
+    dp_clip_piece(z, g, 2, dp_clip_scale(1.0 + 0x1p-60, 0.5, DP_CLIP_UNITS_MAX, 0));
+    assert_true(dp_grid_sqnorm(z, 2) == ((u128)1 << 60) + 1);
+    dp_clip_to_grid(z, g, 2, 0.5, DP_CLIP_UNITS_MAX);
+    assert_true(dp_grid_sqnorm(z, 2) <= (u128)1 << 60);
+    assert_int_equal(z[0], (1 << 30) - 1);
+    assert_int_equal(z[1], 0);
+}
+
 /* A caller of the pieces whose norm was wrong gets a vector that the check refuses. */
 static void a_wrong_norm_is_caught_by_the_integer_check(void **state)
 {
@@ -199,6 +213,7 @@ int main(void)
         cmocka_unit_test(a_gradient_inside_the_clip_is_only_rounded),
         cmocka_unit_test(anything_not_finite_becomes_zero_in_silence),
         cmocka_unit_test(huge_and_tiny_values_are_safe),
+        cmocka_unit_test(a_vector_that_rounding_made_too_long_is_made_again),
         cmocka_unit_test(a_wrong_norm_is_caught_by_the_integer_check),
         cmocka_unit_test(pieces_give_the_same_as_the_whole),
         cmocka_unit_test(removing_a_patient_removes_exactly_its_vector),
