@@ -509,7 +509,8 @@ static fl_code take(adder *a, candidate *c, fl_err *err)
     if (same.found && !same.is_constant) { /* constant images are all alike: they say nothing about a label */
         if (strcmp(same.label, c->row->text) != 0)
             return refuse(a, c->file, c->id.bytes, "the same pixels are here with another label", err);
-        if (memcmp(same.patient, c->patient, 32) == 0) {
+        bool are_two = same.has_sop && c->has_sop; /* two instances by their UIDs: both are taken, `check` shows them */
+        if (!are_two && memcmp(same.patient, c->patient, 32) == 0) {
             a->report->n_duplicates++;
             return FL_OK;
         }

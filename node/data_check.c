@@ -134,6 +134,10 @@ static const struct {
      "images with a side below 32 pixels"},
     {"few_values", "SELECT count(*) FROM image WHERE dataset = ? AND low < high AND high - low < 16",
      "images with fewer than 16 grey values between darkest and lightest"},
+    {"repeated",
+     "SELECT ifnull(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM image WHERE dataset = ? AND low < high"
+     " GROUP BY object, patient HAVING n > 1)",
+     "images that repeat another one of the same patient, pixel by pixel"},
     {"same_pixels",
      "SELECT count(*) FROM (SELECT object FROM image WHERE dataset = ? AND low < high GROUP BY object"
      " HAVING count(DISTINCT patient) > 1)",
@@ -284,8 +288,10 @@ void node_data_print_check(FILE *out, const fl_json *check)
 {
     fprintf(out, "data set %s: %lld images of %lld patients, at most %lld of one\n", fl_json_text(check, "dataset"),
             number(check, "images"), number(check, "patients"), number(check, "largest_patient"));
-    print_classes(out, fl_json_member(check, "classes"));
-    print_kinds(out, check);
+    if (number(check, "images")) {
+        print_classes(out, fl_json_member(check, "classes"));
+        print_kinds(out, check);
+    }
     print_problems(out, check);
 }
 

@@ -221,6 +221,24 @@ static void without_a_column_a_keyed_hash_splits_patients_70_15_15(void **state)
     close_hospital(&h);
 }
 
+static void the_same_pixels_of_a_patient_are_one_image_unless_their_uids_say_two(void **state)
+{
+    hospital h;
+    open_hospital(&h, *state);
+    make_png(in(&h, "1.png"), 40, 1);
+    make_png(in(&h, "2.png"), 40, 1);
+    FILE *f = fopen(in(&h, "2.png"), "a"); /* other bytes, same pixels */
+    assert_true(f && fputs("trailing", f) >= 0 && fclose(f) == 0);
+    make_dicom(in(&h, "3.dcm"), 48, 3, "1", NULL, "1.2.3");
+    make_dicom(in(&h, "4.dcm"), 48, 3, "1", NULL, "1.2.4");
+    make_dicom(in(&h, "5.dcm"), 48, 3, "1", NULL, "1.2.5");
+    add(&h, "file,label,patient_id\n1.png,1,p\n2.png,1,p\n3.dcm,1,\n4.dcm,1,\n5.dcm,0,\n");
+    assert_int_equal(h.report.n_taken, 3);
+    assert_int_equal(h.report.n_duplicates, 1);
+    assert_line(&h, "/5.dcm: refused: the same pixels are here with another label");
+    close_hospital(&h);
+}
+
 static void remove_takes_rows_and_objects_that_nobody_else_uses(void **state)
 {
     hospital h;
@@ -394,6 +412,7 @@ int main(void)
         in_scratch(all_images_of_a_patient_in_two_splits_are_refused),
         in_scratch(a_split_said_for_one_image_holds_for_its_patient),
         in_scratch(without_a_column_a_keyed_hash_splits_patients_70_15_15),
+        in_scratch(the_same_pixels_of_a_patient_are_one_image_unless_their_uids_say_two),
         in_scratch(remove_takes_rows_and_objects_that_nobody_else_uses),
         in_scratch(check_sees_constant_images_and_pixels_under_two_patients),
         in_scratch(nothing_readable_is_an_error_and_a_missing_path_too),

@@ -1,0 +1,414 @@
+#include "tests/node/images.h"
+
+#include "imaging/image.h"
+#include "node/approve.h"
+#include "node/data.h"
+#include "privacy/replay.h"
+
+static const uint8_t seed[32] = {5};
+
+/* ---- policy.ini ------------------------------------------------------------------------------------------------- */
+
+static void the_sample_is_the_defaults_and_forbids_to_train(void **state)
+{
+    (void)state;
+    node_policy p;
+    fl_err err;
+    fl_buf text;
+    fl_buf_init(&text, 1 << 16);
+    node_policy_sample(&text);
+    assert_ok(node_policy_parse(&p, fl_buf_text(&text), "policy.ini", &err), err);
+    assert_string_equal(p.dataset, "main");
+    assert_string_equal(p.epsilon, "8");
+    assert_string_equal(p.delta, "1e-5");
+    assert_int_equal(p.renyi_order, 0);
+    assert_int_equal(p.rungs, 1);
+    assert_int_equal(p.declared_patients, 0);
+    assert_int_equal(p.min_cohort, 2);
+    assert_string_equal(p.releases, "update");
+    assert_int_equal(node_policy_allow(&p), 0);
+    fl_buf_fini(&text);
+}
+
+static void a_wrong_policy_is_refused_with_line_and_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } table[] = {
+        {"[budget]\nepsilon = 0\n", "[budget] epsilon"},
+        {"[budget]\nepsilon = much\n", "[budget] epsilon"},
+        {"[budget]\nepsilon = 08\n", "[budget] epsilon"},
+        {"[budget]\ndelta = 0.5\n", "[budget] delta"},
+        {"[budget]\ndelta = -1e-5\n", "[budget] delta"},
+        {"[budget]\nrenyi_order = 1\n", "[budget] renyi_order"},
+        {"[budget]\nepsilom = 8\n", "epsilon"},
+        {"[budget]\nepsilon = 8\nepsilon = 9\n", "epsilon"},
+        {"[limits]\nmax_sampling_rate = 1.5\n", "[limits] max_sampling_rate"},
+        {"[limits]\nmin_cohort = 0\n", "[limits] min_cohort"},
+        {"[limits]\nreleases = metrics\n", "[limits] releases"},
+        {"[data]\ndeclared_patients = about 100\n", "[data] declared_patients"},
+        {"[data]\ndataset = a b\n", "[data] dataset"},
+        {"[dataset ct]\nepsilon = 8\n", "dataset ct"},
+        {"[images]\nallow_burned_in = perhaps\n", "[images] allow_burned_in"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        node_policy p;
+        fl_err err = {0};
+        assert_int_equal(node_policy_parse(&p, table[i].text, "policy.ini", &err), FL_EFORMAT);
+        assert_says(err, table[i].says);
+        assert_says(err, "policy.ini");
+    }
+}
+
+static void images_are_let_in_only_as_the_policy_says(void **state)
+{
+    (void)state;
+    node_policy p;
+    fl_err err;
+    assert_ok(node_policy_parse(&p, "[images]\nallow_burned_in = yes\nallow_secondary_capture = yes\n", "p", &err),
+              err);
+    assert_int_equal(node_policy_allow(&p), IMG_ALLOW_BURNED_IN | IMG_ALLOW_CAPTURE);
+}
+
+/* ---- approval --------------------------------------------------------------------------------------------------- */
+
+typedef struct hospital {
+    node_store store;
+    node_state *state;
+    node_policy policy;
+    fl_err err;
+} hospital;
+
+static void open_hospital(hospital *h, const char *epsilon)
+{
+    memset(h, 0, sizeof *h);
+    h->state = calloc(1, sizeof *h->state);
+    assert_ok(node_store_open_memory(&h->store, "anna", seed, &h->err), h->err);
+    assert_ok(node_state_load(h->state, &h->store, &h->err), h->err);
+    node_policy_for_memory(&h->policy, epsilon, "1e-5", 100);
+}
+
+static void close_hospital(hospital *h)
+{
+    node_store_close(&h->store);
+    free(h->state);
+}
+
+static void make_plan(nn_plan *plan, const char *name, unsigned rounds, const char *epsilon, const char *hospitals)
+{
+    char text[1000];
+    fl_err err;
+    snprintf(text, sizeof text,
+             "[study]\nname = %s\nclasses = normal, pneumonia\nhospitals = %s\n[input]\nshape = 1x32x32\n"
+             "[model]\narchitecture = cnn-tiny\n[rounds]\ncount = %u\nquorum = 2\n"
+             "[privacy]\nepsilon = %s\ndelta = 1e-5\nsampling_rate = 0.5\nclip_norm = 0.2\n",
+             name, hospitals, rounds, epsilon);
+    assert_ok(nn_plan_from_study(plan, text, "study.ini", ".", &err), err);
+}
+
+/* What the host does when a plan arrives. */
+static uint32_t arrives(hospital *h, const nn_plan *plan)
+{
+    fl_buf json;
+    uint32_t i = h->state->n_plans++;
+    fl_buf_init(&json, NN_PLAN_MAX_BYTES);
+    assert_ok(nn_plan_write(&json, plan, &h->err), h->err);
+    node_plan_describe(&h->state->plans[i], plan);
+    assert_ok(node_plan_put(&h->store, h->state, i, &h->err), h->err);
+    assert_ok(node_plan_keep(&h->store, i, fl_buf_text(&json), json.size, &h->err), h->err);
+    fl_buf_fini(&json);
+    node_policy_apply(h->state, &h->policy);
+    return i;
+}
+
+static uint32_t study_arrives(hospital *h, const char *name, unsigned rounds, const char *epsilon)
+{
+    nn_plan *plan = malloc(sizeof *plan);
+    make_plan(plan, name, rounds, epsilon, "all");
+    uint32_t i = arrives(h, plan);
+    free(plan);
+    return i;
+}
+
+static fl_code approve(hospital *h, uint32_t plan)
+{
+    return node_approve(&h->store, h->state, &h->policy, plan, "Dr. Ada L\xc3\xb6w", "main", &h->err);
+}
+
+/* Every line of the ledger, in the auditor's strict reading. */
+static void ledger_is(hospital *h, const char *kinds)
+{
+    fl_query q;
+    dp_replay *r;
+    char seen[400] = "";
+    assert_ok(dp_replay_create(&r, DP_REPLAY_STRICT, NULL, NULL, &h->err), h->err);
+    assert_ok(fl_query_open(&q, h->store.db, "SELECT line FROM entry ORDER BY seq", &h->err), h->err);
+    while (fl_query_row(&q)) {
+        const char *line = fl_column_text(&q, 0);
+        dp_entry *e = calloc(1, sizeof *e);
+        assert_ok(dp_replay_line(r, line, strlen(line), &h->err), h->err);
+        assert_ok(dp_entry_parse(e, line, strlen(line), &h->err), h->err);
+        strcat(strcat(seen, seen[0] ? " " : ""), dp_kind_name(e->kind));
+        free(e);
+    }
+    assert_ok(fl_query_close(&q, &h->err), h->err);
+    dp_replay_end(r);
+    assert_int_equal(dp_replay_state(r)->n_findings, 0);
+    assert_int_equal(dp_replay_state(r)->n_entries, h->state->ledger_size);
+    dp_replay_destroy(r);
+    assert_string_equal(seen, kinds);
+}
+
+static void approval_writes_policy_and_plan_and_fixes_the_order(void **state)
+{
+    (void)state;
+    hospital h;
+    open_hospital(&h, "8");
+    uint32_t i = study_arrives(&h, "chest", 30, "8");
+    ledger_is(&h, "GENESIS");
+    assert_false(h.state->has_filter);
+    assert_ok(approve(&h, i), h.err);
+    const node_plan *p = &h.state->plans[i];
+    assert_true(p->approved && p->within_policy && h.state->has_filter);
+    assert_int_equal(p->declared_patients, 100);
+    assert_int_equal(p->min_cohort, 2);
+    assert_true(p->cost > 0 && p->cost * 30 <= h.state->filter.cap);
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN");
+    assert_ok(approve(&h, i), h.err); /* again: nothing */
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN");
+    /* the same after a restart */
+    double cost = p->cost;
+    assert_ok(node_state_load(h.state, &h.store, &h.err), h.err);
+    node_policy_apply(h.state, &h.policy);
+    assert_true(h.state->plans[i].approved && h.state->plans[i].within_policy);
+    assert_true(h.state->plans[i].cost == cost);
+    close_hospital(&h);
+}
+
+static void a_plan_over_the_budget_is_refused_as_a_whole_with_numbers(void **state)
+{
+    (void)state;
+    hospital h;
+    node_cost cost;
+    open_hospital(&h, "2");
+    uint32_t i = study_arrives(&h, "chest", 30, "8");
+    assert_int_equal(approve(&h, i), FL_EREFUSED);
+    assert_says(h.err, "over the budget: its 30 rounds would bring epsilon to ");
+    assert_says(h.err, "allows 2 at delta 1e-05");
+    ledger_is(&h, "GENESIS");
+    assert_false(h.state->plans[i].approved);
+    assert_ok(node_plan_cost(&cost, h.state, &h.policy, i, 8, &h.err), h.err);
+    assert_false(cost.fits);
+    assert_true(cost.room < 30);
+    close_hospital(&h);
+}
+
+static void a_second_study_must_fit_beside_what_the_first_may_still_take(void **state)
+{
+    (void)state;
+    hospital h;
+    node_cost alone, beside;
+    open_hospital(&h, "8");
+    uint32_t first = study_arrives(&h, "chest", 30, "6"), second = study_arrives(&h, "brain", 30, "6");
+    assert_ok(approve(&h, first), h.err);
+    assert_ok(node_plan_cost(&beside, h.state, &h.policy, second, 8, &h.err), h.err);
+    assert_true(beside.promised > 0);
+    assert_true(beside.epsilon_promised > beside.epsilon_spent);
+    assert_int_equal(approve(&h, second), FL_EREFUSED);
+    assert_says(h.err, "promised to approved plans");
+    h.state->plans[first].left = true; /* the operator leaves the first */
+    assert_ok(node_plan_cost(&alone, h.state, &h.policy, second, 8, &h.err), h.err);
+    assert_true(alone.promised == 0);
+    assert_ok(approve(&h, second), h.err);
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN APPROVE_PLAN");
+    close_hospital(&h);
+}
+
+static void approval_is_refused_outside_the_policy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *policy, *says;
+    } table[] = {
+        {"[data]\ndeclared_patients = 0\n", "declared_patients is not typed yet"},
+        {"[limits]\nmin_noise_multiplier = 50\n", "the policy wants at least 50"},
+        {"[limits]\nmax_sampling_rate = 0.1\n", "sampling_rate is 0.5, the policy allows at most 0.1"},
+        {"[limits]\nmax_clip_norm = 0.1\n", "clip_norm is 0.2, the policy allows at most 0.1"},
+        {"[limits]\nmax_rounds = 10\n", "rounds are 30, the policy allows at most 10"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        hospital h;
+        char text[200];
+        open_hospital(&h, "8");
+        snprintf(text, sizeof text, "%s%s", i ? "[data]\ndeclared_patients = 100\n" : "", table[i].policy);
+        assert_ok(node_policy_parse(&h.policy, text, "policy.ini", &h.err), h.err);
+        uint32_t plan = study_arrives(&h, "chest", 30, "8");
+        assert_false(h.state->plans[plan].within_policy);
+        assert_int_equal(approve(&h, plan), FL_EREFUSED);
+        assert_says(h.err, table[i].says);
+        ledger_is(&h, "GENESIS");
+        close_hospital(&h);
+    }
+}
+
+static void approval_wants_a_person_this_hospital_and_its_data_set(void **state)
+{
+    (void)state;
+    hospital h;
+    nn_plan *plan = malloc(sizeof *plan);
+    open_hospital(&h, "8");
+    make_plan(plan, "chest", 30, "8", "berta, carla");
+    uint32_t i = arrives(&h, plan);
+    assert_int_equal(approve(&h, i), FL_EREFUSED);
+    assert_says(h.err, "not for this hospital");
+    make_plan(plan, "open", 30, "8", "anna, berta");
+    i = arrives(&h, plan);
+    assert_int_equal(node_approve(&h.store, h.state, &h.policy, i, " ", "main", &h.err), FL_EFORMAT);
+    assert_int_equal(node_approve(&h.store, h.state, &h.policy, i, "a\nb", "main", &h.err), FL_EFORMAT);
+    assert_int_equal(node_approve(&h.store, h.state, &h.policy, i, "Ada", "ct", &h.err), FL_EREFUSED);
+    assert_int_equal(node_approve(&h.store, h.state, &h.policy, i, "\xff", "main", &h.err), FL_EFORMAT);
+    ledger_is(&h, "GENESIS"); /* the last one was rolled back, POLICY included */
+    assert_false(h.state->has_filter);
+    free(plan);
+    assert_ok(approve(&h, i), h.err);
+    close_hospital(&h);
+}
+
+static void a_plan_without_noise_is_refused(void **state)
+{
+    (void)state;
+    hospital h;
+    nn_plan *plan = malloc(sizeof *plan);
+    open_hospital(&h, "8");
+    make_plan(plan, "chest", 30, "8", "all");
+    assert_ok(nn_plan_drop_privacy(plan, &h.err), h.err);
+    uint32_t i = arrives(&h, plan);
+    assert_int_equal(approve(&h, i), FL_EREFUSED);
+    ledger_is(&h, "GENESIS");
+    free(plan);
+    close_hospital(&h);
+}
+
+static fl_code record(hospital *h, bool *appended)
+{
+    assert_ok(fl_db_begin(h->store.db, &h->err), h->err);
+    fl_code rc = node_policy_record(&h->store, h->state, &h->policy, 0, appended, &h->err);
+    if (rc == FL_OK)
+        assert_ok(fl_db_commit(h->store.db, &h->err), h->err);
+    else
+        fl_db_rollback(h->store.db);
+    return rc;
+}
+
+static void an_edited_policy_is_recorded_but_what_stands_for_life_is_not_changed(void **state)
+{
+    (void)state;
+    hospital h;
+    bool appended;
+    open_hospital(&h, "8");
+    uint32_t i = study_arrives(&h, "chest", 30, "8");
+    assert_ok(approve(&h, i), h.err);
+    assert_ok(record(&h, &appended), h.err);
+    assert_false(appended);
+
+    strcpy(h.policy.epsilon, "7"); /* lowered: at once, and the approved plan no longer fits */
+    assert_ok(record(&h, &appended), h.err);
+    assert_true(appended);
+    assert_true(h.state->filter.epsilon == 7);
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY");
+
+    strcpy(h.policy.epsilon, "9");
+    assert_int_equal(record(&h, &appended), FL_EREFUSED);
+    assert_says(h.err, "raises epsilon to 9");
+    strcpy(h.policy.epsilon, "8");
+    strcpy(h.policy.delta, "1e-6");
+    assert_int_equal(record(&h, &appended), FL_EREFUSED);
+    assert_says(h.err, "for life");
+    strcpy(h.policy.delta, "0.00001"); /* the same number */
+    h.policy.renyi_order = h.state->filter.order + 1;
+    assert_int_equal(record(&h, &appended), FL_EREFUSED);
+    h.policy.renyi_order = 0;
+    h.policy.rungs = 2;
+    assert_int_equal(record(&h, &appended), FL_EREFUSED);
+    h.policy.rungs = 1;
+
+    h.policy.declared_patients = 200; /* of an approved plan: it must be approved again */
+    assert_ok(record(&h, &appended), h.err);
+    node_policy_apply(h.state, &h.policy);
+    assert_false(h.state->plans[i].within_policy);
+    assert_ok(approve(&h, i), h.err);
+    assert_true(h.state->plans[i].within_policy);
+    assert_int_equal(h.state->plans[i].declared_patients, 200);
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY POLICY APPROVE_PLAN");
+    close_hospital(&h);
+}
+
+static void the_data_set_enters_the_ledger_with_the_approval_and_after_each_change(void **state)
+{
+    hospital h;
+    char path[FL_PATH_MAX], labels[FL_PATH_MAX], *paths[1] = {path};
+    node_data_report report;
+    const node_data_options options = {.decoder = CORDON_BIN_DIR "/cordon-decode"};
+    open_hospital(&h, "8");
+    make_text(fl_path(labels, *state, "l.csv"), "file,label,patient_id\n1.png,1,p\n2.png,0,q\n");
+    make_png(fl_path(path, *state, "1.png"), 40, 1);
+    assert_ok(node_data_add(&h.store, "main", labels, paths, 1, &options, &h.policy, NULL, &report, &h.err), h.err);
+    ledger_is(&h, "GENESIS");
+    uint32_t i = study_arrives(&h, "chest", 30, "8"), n;
+    assert_ok(approve(&h, i), h.err);
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN");
+    make_png(fl_path(path, *state, "2.png"), 40, 2);
+    assert_ok(node_data_add(&h.store, "main", labels, paths, 1, &options, &h.policy, NULL, &report, &h.err), h.err);
+    assert_int_equal(report.n_taken, 1);
+    assert_ok(node_data_add(&h.store, "main", labels, paths, 1, &options, &h.policy, NULL, &report, &h.err), h.err);
+    assert_int_equal(report.n_duplicates, 1);
+    assert_ok(node_data_remove(&h.store, "main", "p", NULL, &n, &h.err), h.err);
+    h.state->ledger_size = led_state(h.store.ledger)->n_entries;
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN DATASET DATASET");
+    close_hospital(&h);
+}
+
+static void plan_show_says_what_it_costs_and_what_stands_against_it(void **state)
+{
+    (void)state;
+    hospital h;
+    char *text;
+    size_t n;
+    open_hospital(&h, "8");
+    uint32_t i = study_arrives(&h, "chest", 30, "8");
+    FILE *out = open_memstream(&text, &n);
+    assert_ok(node_plan_against_policy(out, &h.store, h.state, &h.policy, i, &h.err), h.err);
+    fclose(out);
+    assert_non_null(strstr(text, "May be approved: cordon-node plan approve "));
+    assert_non_null(strstr(text, "rounds that it may run      30, and "));
+    free(text);
+    strcpy(h.policy.epsilon, "2");
+    fl_json *j;
+    assert_ok(node_plan_json(&j, &h.store, h.state, &h.policy, i, &h.err), h.err);
+    bool fits = true;
+    assert_true(fl_json_bool(fl_json_member(j, "budget"), "fits", &fits));
+    assert_false(fits);
+    assert_non_null(strstr(fl_json_text(j, "why_not"), "over the budget"));
+    fl_json_free(j);
+    close_hospital(&h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_sample_is_the_defaults_and_forbids_to_train),
+        cmocka_unit_test(a_wrong_policy_is_refused_with_line_and_key),
+        cmocka_unit_test(images_are_let_in_only_as_the_policy_says),
+        cmocka_unit_test(approval_writes_policy_and_plan_and_fixes_the_order),
+        cmocka_unit_test(a_plan_over_the_budget_is_refused_as_a_whole_with_numbers),
+        cmocka_unit_test(a_second_study_must_fit_beside_what_the_first_may_still_take),
+        cmocka_unit_test(approval_is_refused_outside_the_policy),
+        cmocka_unit_test(approval_wants_a_person_this_hospital_and_its_data_set),
+        cmocka_unit_test(a_plan_without_noise_is_refused),
+        cmocka_unit_test(an_edited_policy_is_recorded_but_what_stands_for_life_is_not_changed),
+        in_scratch(the_data_set_enters_the_ledger_with_the_approval_and_after_each_change),
+        cmocka_unit_test(plan_show_says_what_it_costs_and_what_stands_against_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
