@@ -146,7 +146,7 @@ static fl_code open_files(coord_store *s, fl_err *err)
     memcpy(s->host, set.host, sizeof s->host);
     s->port = set.port;
     FL_TRY(fl_sign_key_load(&s->key, fl_path(path, s->dir, "identity.key"), err));
-    FL_TRY(fl_objects_open(&s->objects, fl_path(path, s->dir, "objects"), err));
+    FL_TRY(fl_objects_open(&s->objects, s->dir, err));
     FL_TRY(open_tables(s, fl_path(path, s->dir, "coordinator.db"), err));
     const char *owner = led_state(s->ledger)->node;
     if (owner[0] && strcmp(owner, s->name) != 0)

@@ -5,7 +5,7 @@
  *     identity.key                   Ed25519: signs envelopes, receipts, cosignatures and the ledger      0600
  *     ca.key ca.crt                  the consortium's CA, which signs the nodes' certificates             0600, 0644
  *     server.key server.crt          the outer wall                                                       0600, 0644
- *     coordinator.db objects/ lock control.sock
+ *     coordinator.db objects/ partial/ lock control.sock
  *
  * Large bytes (models, server states, updates) are objects; rows hold their hashes. One thread: the event loop's, or a
  * command's when nothing runs. Functions that write rows say whether they expect a transaction.
