@@ -343,6 +343,52 @@ static void a_rewritten_ledger_does_not_fit_the_heads_others_hold(void **state)
     maker_fini(&hub);
 }
 
+/* The commands of docs/ledger.md, as they stand there: they accept what verify accepts, and see a changed byte. */
+static int run_by_hand(void)
+{
+    char command[3 * FL_PATH_MAX];
+    snprintf(command, sizeof command,
+             "cd '%s' && sed -n '/^```sh$/,/^```$/p' '%s/docs/ledger.md' | sed '/^```/d' > by-hand.sh && "
+             "test -s by-hand.sh && bash by-hand.sh > by-hand.out 2>&1",
+             dir, CORDON_SOURCE_DIR);
+    int status = system(command);
+    take("by-hand.sh");
+    take("by-hand.out");
+    return status;
+}
+
+static void the_documented_commands_check_a_ledger(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    if (system("command -v bash openssl sha256sum > /dev/null 2>&1") != 0)
+        skip();
+    for (unsigned rounds = 0; rounds < 3; rounds++) { /* trees of 9, 13 and 17 lines */
+        node_ledger(&m, "north", rounds);
+        maker_seal(&m);
+        put_key("ledger.jsonl.pub", m.vkey);
+        put("ledger.jsonl", m.text.bytes, m.text.size);
+        assert_int_equal(run_by_hand(), 0);
+        strstr((char *)m.text.bytes, "\"BURN\"")[2] = 'A'; /* in the middle */
+        put("ledger.jsonl", m.text.bytes, m.text.size);
+        assert_int_not_equal(run_by_hand(), 0);
+        strstr((char *)m.text.bytes, "\"BARN\"")[2] = 'U';
+        strstr((char *)m.text.bytes, "\"CLOSE\"")[2] = 'K'; /* the last line: only the tree sees it */
+        put("ledger.jsonl", m.text.bytes, m.text.size);
+        assert_int_not_equal(run_by_hand(), 0);
+        maker_fini(&m);
+    }
+    maker_init(&m, "north", 50); /* another key */
+    put_key("ledger.jsonl.pub", m.vkey);
+    maker_fini(&m);
+    node_ledger(&m, "north", 0);
+    maker_seal(&m);
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    assert_int_not_equal(run_by_hand(), 0);
+    take("ledger.jsonl.pub");
+    maker_fini(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +401,7 @@ int main(void)
         cmocka_unit_test(over_budget_is_a_finding),
         cmocka_unit_test(both_sides_agree),
         cmocka_unit_test(an_update_on_one_side_only_is_found),
+        cmocka_unit_test(the_documented_commands_check_a_ledger),
         cmocka_unit_test(a_rewritten_ledger_does_not_fit_the_heads_others_hold),
     };
     int failed = cmocka_run_group_tests(tests, make_dir, remove_dir);
