@@ -165,13 +165,14 @@ static const char *const phase_names[] = {"polling",  "fetching",  "training",  
 static void waits_for(char text[480], const node_session *s)
 {
     const node_state *st = s->state;
-    uint32_t open = 0, unapproved = st->n_plans, refused = st->n_plans;
+    uint32_t open = 0, over = 0, unapproved = st->n_plans, refused = st->n_plans;
     for (uint32_t i = 0; i < st->n_plans; i++) {
         const node_plan *p = &st->plans[i];
         if (!p->approved && !p->left && unapproved == st->n_plans)
             unapproved = i;
         if (p->approved && !p->left) {
-            open++;
+            open += p->last_round < p->rounds;
+            over += p->last_round >= p->rounds;
             if (p->last_round < p->rounds && p->refused != NODE_R_NONE && p->refused_round >= p->last_round)
                 refused = i;
         }
@@ -194,7 +195,10 @@ static void waits_for(char text[480], const node_session *s)
         snprintf(text, 480, "round %u of study %s was refused: %s", st->plans[refused].refused_round,
                  st->plans[refused].study, node_reason_text(st->plans[refused].refused));
     else
-        snprintf(text, 480, open ? "waits for the next round" : "waits for a study of the consortium");
+        snprintf(text, 480, "%s",
+                 open   ? "waits for the next round"
+                 : over ? "all rounds are over; waits for another study"
+                        : "waits for a study of the consortium");
 }
 
 static fl_json *status_json(const node_session *s)

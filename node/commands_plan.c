@@ -276,26 +276,34 @@ static void print_whole(FILE *out, const fl_json *j)
         fprintf(out, " (no plan was approved yet)\n");
 }
 
+static bool has_study(const node_state *state, const char *name)
+{
+    for (uint32_t i = 0; i < state->n_plans; i++)
+        if (strcmp(state->plans[i].study, name) == 0)
+            return true;
+    return false;
+}
+
 static fl_code gather(fl_json *j, FILE *out, const node_session *s, const node_policy *policy, const char *only,
                       fl_err *err)
 {
     fl_json *list = fl_json_array();
-    bool found = !only;
+    fl_json_set(j, "studies", list);
+    if (only && !has_study(s->state, only))
+        return fl_fail(err, FL_ENOTFOUND, "study %.63s: is not here: `cordon-node plan list` shows what is", only);
     put_whole(j, s, policy);
     if (out)
         print_whole(out, j);
-    fl_json_set(j, "studies", list);
     for (uint32_t i = 0; i < s->state->n_plans; i++) {
         study_budget b;
         if (only && strcmp(s->state->plans[i].study, only) != 0)
             continue;
-        found = true;
         FL_TRY(study_of(&b, s, policy, i, err));
         put_study(list, &b);
         if (out)
             print_study(out, &b);
     }
-    return found ? FL_OK : fl_fail(err, FL_ENOTFOUND, "study %.63s: is not here", only);
+    return FL_OK;
 }
 
 int node_budget_command(fl_cli *cli, node_session *s)
