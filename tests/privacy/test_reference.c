@@ -38,7 +38,7 @@ static void integer_orders_agree_to_1e_9(void **state)
     int n = 0;
     for (size_t i = 0; i < fl_json_count(cases); i++) {
         fl_json *c = fl_json_at(cases, i);
-        double q, sigma, alpha;
+        double q = 0, sigma = 0, alpha = 0;
         assert_true(fl_json_real(c, "q", &q) && fl_json_real(c, "sigma", &sigma) && fl_json_real(c, "alpha", &alpha));
         if (alpha != floor(alpha))
             continue;
@@ -59,7 +59,7 @@ static void epsilon_is_never_below_the_certified_lower_bound(void **state)
         fl_json *c = fl_json_at(cases, i), *list = fl_json_member(c, "segments");
         dp_segment segments[64];
         size_t n = fl_json_count(list);
-        double delta, low, others;
+        double delta = 0, low = 0, others;
         assert_true(n >= 1 && n <= 64 && fl_json_real(c, "delta", &delta));
         for (size_t k = 0; k < n; k++) {
             fl_json *s = fl_json_at(list, k);
@@ -91,7 +91,7 @@ static void the_law_of_the_noise_is_the_published_one(void **state)
     fl_json *j = load("discrete_gaussian.json"), *cases = fl_json_member(j, "cases");
     for (size_t i = 0; i < fl_json_count(cases); i++) {
         fl_json *c = fl_json_at(cases, i);
-        double sigma;
+        double sigma = 0;
         assert_true(fl_json_real(c, "sigma", &sigma));
         double z = 1, variance = 0;
         for (int x = 1; x < 40 * sigma; x++) {
