@@ -164,6 +164,8 @@ fl_code nn_safetensors_read(float *w, char plan_hash[65], const nn_model *m, con
                             fl_err *err)
 {
     uint64_t length = 0;
+    fl_err unread;
+    err = err ? err : &unread; /* messages are built in steps */
     for (int i = 0; i < 8 && n >= 8; i++)
         length |= (uint64_t)bytes[i] << (8 * i);
     if (n < 8 || length > NN_SAFETENSORS_MAX_HEADER || length > n - 8)

@@ -344,6 +344,8 @@ static uint64_t seed_of(const study *s, const char *text)
 
 fl_code nn_plan_from_study(nn_plan *plan, const char *text, const char *name, const char *path_dir, fl_err *err)
 {
+    fl_err unread;
+    err = err ? err : &unread; /* messages are built in steps */
     memset(plan, 0, sizeof *plan);
     study *s = calloc(1, sizeof *s);
     if (!s)
