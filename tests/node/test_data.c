@@ -2,6 +2,8 @@
 
 #include "node/data.h"
 #include "node/labels.h"
+#include <signal.h>
+#include <sys/resource.h>
 
 typedef struct hospital {
     const char *dir;
@@ -73,6 +75,34 @@ static size_t n_objects(hospital *h)
         if (!strstr((h)->lines, words))                                                                                \
             fail_msg("no '%s' in:\n%s", words, (h)->lines);                                                            \
     } while (0)
+
+/* A hospital whose store is a folder, beside the folder of its images. */
+static void open_folder(hospital *h, const char *dir)
+{
+    char store[FL_PATH_MAX];
+    static char images[FL_PATH_MAX];
+    memset(h, 0, sizeof *h);
+    assert_ok(node_store_make(fl_path(store, dir, "store"), "anna", &h->err), h->err);
+    assert_ok(node_store_open(&h->store, store, &h->err), h->err);
+    assert_ok(fl_dir_make(fl_path(images, dir, "images"), &h->err), h->err);
+    h->dir = images;
+    node_policy_for_memory(&h->policy, "8", "1e-5", 100);
+}
+
+static fl_code count_file(void *context, const char *path, fl_err *err)
+{
+    (void)path, (void)err;
+    ++*(size_t *)context;
+    return FL_OK;
+}
+
+static size_t n_object_files(hospital *h)
+{
+    char path[FL_PATH_MAX];
+    size_t n = 0;
+    assert_ok(fl_dir_walk(fl_path(path, h->store.dir, "objects"), count_file, &n, &h->err), h->err);
+    return n;
+}
 
 /* ---- */
 
@@ -179,6 +209,48 @@ static void all_images_of_a_patient_in_two_splits_are_refused(void **state)
     add(&h, "file,label,patient_id,split\n4.png,0,q,val\n5.png,0,q,train\n");
     assert_line(&h, "/5.png: refused: its patient is already in another split");
     assert_int_equal(count(&h, "SELECT count(*) FROM image WHERE split = 1"), 1);
+    close_hospital(&h);
+}
+
+static void no_pixels_of_refused_images_stay_in_the_folder(void **state)
+{
+    hospital h;
+    open_folder(&h, *state);
+    make_png(in(&h, "1.png"), 40, 1);
+    make_png(in(&h, "2.png"), 40, 2);
+    make_png(in(&h, "3.png"), 40, 3);
+    make_png(in(&h, "4.png"), 40, 4);
+    add(&h, "file,label,patient_id,split\n1.png,1,p,train\n2.png,1,p,test\n3.png,1,p,train\n4.png,0,q,val\n");
+    assert_int_equal(h.report.n_taken, 1);
+    assert_int_equal(n_object_files(&h), 1);
+    close_hospital(&h);
+}
+
+static void a_full_disk_loses_nothing_and_leaves_nothing(void **state)
+{
+    hospital h;
+    struct rlimit before, small;
+    open_folder(&h, *state);
+    make_png(in(&h, "1.png"), 40, 1);
+    make_png(in(&h, "2.png"), 100, 2);
+    add(&h, "file,label,patient_id\n1.png,1,p\n");
+    assert_int_equal(h.report.n_taken, 1);
+    make_text(in(&h, "labels.csv"), "file,label,patient_id\n1.png,1,p\n2.png,1,q\n");
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 10000; /* the object of 2.png has 20016 bytes */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    add_with(&h, NULL, h.dir, false);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(h.rc, FL_EENV);
+    assert_int_equal(h.report.n_taken, 0);
+    assert_int_equal(count(&h, "SELECT count(*) FROM image"), 1);
+    assert_int_equal(n_object_files(&h), 1);
+    add_with(&h, NULL, h.dir, false);
+    assert_int_equal(h.rc, FL_OK);
+    assert_int_equal(h.report.n_taken, 1);
+    assert_int_equal(h.report.n_duplicates, 1);
     close_hospital(&h);
 }
 
@@ -410,6 +482,8 @@ int main(void)
         in_scratch(refuses_the_same_image_with_another_label_or_patient),
         in_scratch(refuses_files_without_label_or_patient_and_reports_labels_without_image),
         in_scratch(all_images_of_a_patient_in_two_splits_are_refused),
+        in_scratch(no_pixels_of_refused_images_stay_in_the_folder),
+        in_scratch(a_full_disk_loses_nothing_and_leaves_nothing),
         in_scratch(a_split_said_for_one_image_holds_for_its_patient),
         in_scratch(without_a_column_a_keyed_hash_splits_patients_70_15_15),
         in_scratch(the_same_pixels_of_a_patient_are_one_image_unless_their_uids_say_two),

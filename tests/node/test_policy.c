@@ -285,6 +285,7 @@ static void a_plan_without_noise_is_refused(void **state)
     assert_ok(nn_plan_drop_privacy(plan, &h.err), h.err);
     uint32_t i = arrives(&h, plan);
     assert_int_equal(approve(&h, i), FL_EREFUSED);
+    assert_says(h.err, "the plan adds no noise");
     ledger_is(&h, "GENESIS");
     free(plan);
     close_hospital(&h);
