@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include <stdio.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,6 +191,28 @@ const char *led_note(const led_ledger *l)
 const char *led_vkey(const led_ledger *l)
 {
     return l->vkey;
+}
+
+fl_code led_root_at(led_ledger *l, uint64_t size, fl_hash *root, fl_err *err)
+{
+    fl_query q;
+    dp_tree tree;
+    dp_tree_init(&tree);
+    fl_code rc = fl_query_open(&q, l->db, "SELECT line FROM entry WHERE seq <= ? ORDER BY seq", err);
+    if (rc)
+        return rc;
+    fl_bind_int(&q, 1, (int64_t)size);
+    while (fl_query_row(&q)) {
+        const char *line = fl_column_text(&q, 0);
+        dp_tree_append(&tree, line, strlen(line));
+    }
+    if ((rc = fl_query_close(&q, err)))
+        return rc;
+    if (tree.size != size)
+        return fl_fail(err, FL_EFORMAT, "ledger: has %llu lines, not %llu", (unsigned long long)tree.size,
+                       (unsigned long long)size);
+    *root = dp_tree_root(&tree);
+    return FL_OK;
 }
 
 fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err)

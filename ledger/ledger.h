@@ -36,6 +36,9 @@ const dp_replay *led_replay(const led_ledger *l);
 const char *led_note(const led_ledger *l);
 const char *led_vkey(const led_ledger *l);
 
+/* The tree's root when the ledger had `size` lines, 1 to now. */
+fl_code led_root_at(led_ledger *l, uint64_t size, fl_hash *root, fl_err *err) FL_MUST_USE;
+
 /* A note of ours with another party's signature on it: kept as evidence. */
 fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err) FL_MUST_USE;
 

@@ -340,6 +340,9 @@ static void run(node_host *h, node_event *ev)
         throw_away(h, &err);
         return;
     }
+    if (before == NODE_DELIVERING && ev->reply && ev->reply->kind == WIRE_RECEIPT && h->state.now.phase == NODE_POLLING)
+        fl_log(FL_INFO, "round", "done study=%s round=%u epsilon_spent=%.4f", ev->reply->study, ev->reply->round,
+               dp_filter_epsilon_spent(&h->state.filter));
     if (before >= NODE_TRAINING && before <= NODE_DELIVERING && h->state.now.phase == NODE_POLLING) {
         /* the round is over: its bytes are no longer owed to anybody */
         if (before >= NODE_RELEASED && fl_objects_remove(h->store->objects, &old_update, &err))
@@ -435,6 +438,28 @@ static fl_code open_reply(node_host *h, wire_message *m, const uint8_t *bytes, s
     return accept_evidence(h, m, err) ? FL_OK : FL_EREFUSED;
 }
 
+/* A copy of this folder that was put back, or runs twice, has other lines under the head that was shown before, however
+ * long it has grown since. */
+static bool is_witnessed(node_host *h, const wire_message *m)
+{
+    fl_hash root;
+    fl_err err;
+    if (m->kind != WIRE_ANNOUNCE)
+        return true;
+    for (uint32_t i = 0; i < m->u.announce.n_sites; i++) {
+        const wire_site *site = &m->u.announce.sites[i];
+        if (strcmp(site->name, h->state.name) != 0 || site->ledger_size == 0 ||
+            site->ledger_size > h->state.ledger_size)
+            continue; /* longer than ours: the machine sees that */
+        if (led_root_at(h->store->ledger, site->ledger_size, &root, &err)) {
+            fl_log(FL_ERROR, "ledger", "%s", err.text);
+            return false;
+        }
+        return fl_hash_equal(&root, &site->ledger_root);
+    }
+    return true;
+}
+
 void node_host_reply(node_host *h, const uint8_t *bytes, size_t n)
 {
     fl_err err = {0};
@@ -456,7 +481,7 @@ void node_host_reply(node_host *h, const uint8_t *bytes, size_t n)
     else if (m.kind == WIRE_PLAN && h->asked.kind == WIRE_POLL)
         plan_arrived(h, &m);
     else {
-        node_event ev = {.kind = NODE_EV_REPLY, .reply = &m};
+        node_event ev = {.kind = NODE_EV_REPLY, .reply = &m, .is_witnessed = is_witnessed(h, &m)};
         run(h, &ev);
     }
 }

@@ -247,7 +247,7 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
         if (same_name(a->sites[i].name, s->name))
             self = &a->sites[i];
     node_reason no = NODE_R_NONE;
-    if (self && self->ledger_size > s->ledger_size) {
+    if (self && (self->ledger_size > s->ledger_size || !ev->is_witnessed)) {
         halt(s, out, NODE_R_ROLLBACK);
         return;
     }
@@ -293,6 +293,21 @@ static void on_fetched(node_state *s, const node_event *ev, node_actions *out)
     act(out, NODE_TRAIN);
 }
 
+/* Released: the head goes first, at the slot; the update follows once it is cosigned. */
+static void on_slot(node_state *s, const node_event *ev, node_actions *out)
+{
+    if (ev->now_ms < s->slot_at_ms)
+        act(out, NODE_TIMER)->at_ms = s->slot_at_ms;
+    else
+        send_head(s, ev, out);
+}
+
+static void upload(node_state *s, node_actions *out)
+{
+    s->now.phase = NODE_UPLOADING;
+    act(out, NODE_UPLOAD)->size_bytes = s->now.update_bytes;
+}
+
 static void on_trained(node_state *s, const node_event *ev, node_actions *out)
 {
     s->now.update_hash = ev->hash;
@@ -302,23 +317,13 @@ static void on_trained(node_state *s, const node_event *ev, node_actions *out)
     fl_hex_encode(e->update_hash, ev->hash.bytes, FL_HASH_SIZE);
     e->bytes = ev->size_bytes;
     s->now.phase = NODE_RELEASED;
-    /* The update goes out at a time that does not tell how long training took: the next whole slot. */
+    /* Nothing is said, not even the head, before the next whole slot: when training ended depends on the patients. */
     const int64_t slot = s->plans[s->now.plan].slot_ms;
     s->slot_at_ms = s->announced_at_ms;
     if (slot > 0)
         s->slot_at_ms += (ev->now_ms - s->announced_at_ms + slot) / slot * slot;
     act(out, NODE_PUT_ROUND);
-    send_head(s, ev, out);
-}
-
-static void on_slot(node_state *s, const node_event *ev, node_actions *out)
-{
-    if (ev->now_ms < s->slot_at_ms) {
-        act(out, NODE_TIMER)->at_ms = s->slot_at_ms;
-        return;
-    }
-    s->now.phase = NODE_UPLOADING;
-    act(out, NODE_UPLOAD)->size_bytes = s->now.update_bytes;
+    on_slot(s, ev, out);
 }
 
 static void on_receipt(node_state *s, const node_event *ev, node_actions *out)
@@ -358,8 +363,7 @@ static void on_error(node_state *s, const node_event *ev, node_actions *out)
         break;
     case WIRE_E_NO_OBJECT:
         if (s->now.phase == NODE_DELIVERING) { /* the upload did not survive over there */
-            s->now.phase = NODE_UPLOADING;
-            act(out, NODE_UPLOAD)->size_bytes = s->now.update_bytes;
+            upload(s, out);
             return;
         }
         break;
@@ -409,7 +413,7 @@ static void on_reply(node_state *s, const node_event *ev, node_actions *out)
     else if (asked == WIRE_HEAD && got == WIRE_COSIGNED && s->now.phase == NODE_RELEASED) {
         s->now.phase = NODE_COSIGNED;
         act(out, NODE_PUT_ROUND);
-        on_slot(s, ev, out);
+        upload(s, out);
     } else if (asked == WIRE_RELEASED && got == WIRE_RECEIPT && s->now.phase == NODE_DELIVERING)
         on_receipt(s, ev, out);
     else
@@ -427,13 +431,11 @@ static void resume(node_state *s, const node_event *ev, node_actions *out)
         act(out, NODE_FETCH)->size_bytes = s->plans[s->now.plan].model_bytes;
         break;
     case NODE_RELEASED:
-        send_head(s, ev, out);
-        break;
-    case NODE_COSIGNED:
         on_slot(s, ev, out);
         break;
+    case NODE_COSIGNED:
     case NODE_UPLOADING:
-        act(out, NODE_UPLOAD)->size_bytes = s->now.update_bytes;
+        upload(s, out);
         break;
     case NODE_DELIVERING:
         send_released(s, ev, out);

@@ -8,14 +8,14 @@
  *
  *                 announce            model here          update + RELEASE durable
  *        POLLING ----------> FETCHING ----------> TRAINING ----------------------> RELEASED
- *           ^                (refuse: REFUSE)     RESERVE, STARTED durable first      | head cosigned
- *           |                                                                         v
- *           +------- ACK ---- DELIVERING <---- UPLOADING <---- the round's slot --- COSIGNED
+ *           ^                (refuse: REFUSE)     RESERVE, STARTED durable first      | at the round's slot:
+ *           |                                                                         v head shown and cosigned
+ *           +------- ACK ---- DELIVERING <---- UPLOADING <------------------------ COSIGNED
  *
  *   a crash while TRAINING: BURN at the next start, and the round is taken again under a new debit (at most twice)
  *   a crash later: the same bytes are sent again
  *   the round is over before the receipt, or the released bytes were lost: BURN
- *   a witness is ahead of this ledger: HALTED until an operator runs `restore`
+ *   a witness holds a head that this ledger has not: HALTED until an operator runs `restore`
  *
  * One round at a time per node, whatever the number of studies: they share one trainer and one budget.
  */
@@ -134,6 +134,7 @@ typedef struct node_event {
     uint64_t size_bytes;
     bool round_closed; /* UPLOAD_FAILED: the coordinator says the round is over */
     bool lost;         /* UPLOAD_FAILED: the update's bytes are no longer here */
+    bool is_witnessed; /* ANNOUNCE: the head it holds of this ledger is a head of the lines that are here */
 } node_event;
 
 typedef enum node_action_kind {
