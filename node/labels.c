@@ -1,5 +1,6 @@
 #include "node/labels.h"
 
+#include "base/csv.h"
 #include "base/nearest.h"
 #include "crypto/csprng.h" /* fl_wipe */
 #include "imaging/image.h"
@@ -10,23 +11,11 @@
 #include <string.h>
 #include <strings.h>
 
-#define MAX_COLUMNS 512
-#define MAX_ID      256 /* bytes of a patient_id */
-#define MAX_UID     64
+#define MAX_ID  256 /* bytes of a patient_id */
+#define MAX_UID 64
 
 typedef enum column { COLUMN_FILE, COLUMN_SOP, COLUMN_LABEL, COLUMN_PATIENT, COLUMN_SPLIT, N_COLUMNS } column;
 static const char *const column_names[N_COLUMNS] = {"file", "sop_instance_uid", "label", "patient_id", "split"};
-
-/* Reads records in place: a field is moved to its own start, without quotes, and ended by 0. */
-typedef struct reader {
-    char *at, *end;
-    size_t line;        /* of the next record */
-    size_t record_line; /* of this one */
-    char *fields[MAX_COLUMNS];
-    size_t n_fields;
-    const char *wrong;  /* why the record cannot be used; NULL: it can */
-    bool is_open_quote; /* the file ends inside quotes */
-} reader;
 
 typedef struct parser {
     node_labels *l;
@@ -42,82 +31,7 @@ const char *node_base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------------- */
-
-static void end_of_line(reader *r)
-{
-    if (r->at < r->end && *r->at == '\r')
-        r->at++;
-    if (r->at < r->end && *r->at == '\n')
-        r->at++;
-    r->line++;
-}
-
-/* At the character behind an opening quote. Returns the end of the text that was moved to `to`. */
-static char *quoted(reader *r, char *to)
-{
-    for (; r->at < r->end; r->at++) {
-        if (*r->at == '\n')
-            r->line++;
-        if (*r->at == '"') {
-            if (r->at + 1 >= r->end || r->at[1] != '"') {
-                r->at++;
-                return to;
-            }
-            r->at++;
-        }
-        *to++ = *r->at;
-    }
-    r->is_open_quote = true;
-    return to;
-}
-
-/* Reads one field; true: another one follows on this record. */
-static bool read_field(reader *r)
-{
-    char *start = r->at, *to = start;
-    if (r->at < r->end && *r->at == '"') {
-        r->at++;
-        to = quoted(r, to);
-        if (r->at < r->end && !strchr(",\r\n", *r->at))
-            r->wrong = "text behind a closing quote";
-    }
-    while (r->at < r->end && *r->at != ',' && *r->at != '\n' &&
-           !(*r->at == '\r' && (r->at + 1 == r->end || r->at[1] == '\n'))) {
-        if (*r->at == '"' && !r->wrong)
-            r->wrong = "a quote inside a field that does not begin with one";
-        *to++ = *r->at++;
-    }
-    if (r->n_fields < MAX_COLUMNS)
-        r->fields[r->n_fields++] = start;
-    else
-        r->wrong = "too many fields";
-    bool more = r->at < r->end && *r->at == ',';
-    if (more)
-        r->at++;
-    else
-        end_of_line(r);
-    *to = 0; /* at most the byte that ended the field, which was read; at the very end the buffer's own 0 */
-    return more;
-}
-
-/* false: no more. */
-static bool next_record(reader *r)
-{
-    if (r->at >= r->end)
-        return false;
-    r->record_line = r->line;
-    r->n_fields = 0;
-    r->wrong = NULL;
-    while (read_field(r))
-        ;
-    return true;
-}
-
-static bool is_blank(const reader *r)
-{
-    return r->n_fields == 1 && r->fields[0][0] == 0;
-}
+/* ---- texts ------------------------------------------------------------------------------------------------------ */
 
 static char *trim(char *text)
 {
@@ -139,7 +53,7 @@ static bool has_control(const char *text)
 
 /* ---- header ----------------------------------------------------------------------------------------------------- */
 
-static fl_code missing_column(const reader *r, const char *name, const char *wanted, fl_err *err)
+static fl_code missing_column(const fl_csv *r, const char *name, const char *wanted, fl_err *err)
 {
     fl_nearest n = {.word = wanted};
     for (size_t i = 0; i < r->n_fields; i++)
@@ -150,13 +64,13 @@ static fl_code missing_column(const reader *r, const char *name, const char *wan
                    best ? " (is it \"" : "", best ? best : "", best ? "\"?)" : "");
 }
 
-static fl_code read_header(parser *p, reader *r, fl_err *err)
+static fl_code read_header(parser *p, fl_csv *r, fl_err *err)
 {
     const char *name = p->l->name;
     do {
-        if (!next_record(r))
+        if (!fl_csv_next(r))
             return fl_fail(err, FL_EFORMAT, "%s: is empty: the first line names the columns: file,label", name);
-    } while (is_blank(r));
+    } while (fl_csv_is_blank(r));
     if (r->wrong || r->is_open_quote)
         return fl_fail(err, FL_EFORMAT, "%s:%zu: %s", name, r->record_line,
                        r->wrong ? r->wrong : "a quote is not closed");
@@ -192,7 +106,7 @@ static void say(parser *p, size_t line, const char *what)
         fprintf(p->out, NODE_PROGRAM ": %s:%zu: %s\n", p->l->name, line, what);
 }
 
-static char *field(const parser *p, const reader *r, column c)
+static char *field(const parser *p, const fl_csv *r, column c)
 {
     static char none[1];
     return p->columns[c] < 0 ? none : trim(r->fields[p->columns[c]]);
@@ -217,7 +131,7 @@ static char *resolve(const char *dir, char *file, bool *exists)
     return strdup(*exists ? real : joined);
 }
 
-static const char *fill_row(node_label *row, const parser *p, const reader *r)
+static const char *fill_row(node_label *row, const parser *p, const fl_csv *r)
 {
     static const char *const splits[] = {"train", "val", "test"};
     const char *uid = field(p, r, COLUMN_SOP), *patient = field(p, r, COLUMN_PATIENT);
@@ -252,7 +166,7 @@ static const char *fill_row(node_label *row, const parser *p, const reader *r)
     return NULL;
 }
 
-static fl_code add_row(parser *p, const reader *r, fl_err *err)
+static fl_code add_row(parser *p, const fl_csv *r, fl_err *err)
 {
     node_labels *l = p->l;
     if (l->n == l->capacity) {
@@ -421,13 +335,13 @@ node_label *node_labels_by_sop(node_labels *l, const uint8_t sop[32])
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
-static fl_code parse_all(parser *p, reader *r, fl_err *err)
+static fl_code parse_all(parser *p, fl_csv *r, fl_err *err)
 {
     FL_TRY(read_header(p, r, err));
-    while (next_record(r)) {
+    while (fl_csv_next(r)) {
         if (r->is_open_quote)
             return fl_fail(err, FL_EFORMAT, "%s:%zu: a quote is not closed", p->l->name, r->record_line);
-        if (!is_blank(r))
+        if (!fl_csv_is_blank(r))
             FL_TRY(add_row(p, r, err));
     }
     return index_rows(p, err);
@@ -443,17 +357,11 @@ fl_code node_labels_parse(node_labels *l, char *text, size_t n, const char *name
         return fl_fail(err, FL_EENV, "%s: out of memory", name);
     if (memchr(text, 0, n))
         return fl_fail(err, FL_EFORMAT, "%s: holds a zero byte: save it as CSV in UTF-8", name);
-    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
-        text += 3;
-        n -= 3;
-    }
     parser p = {.l = l, .key = key, .out = out};
-    reader *r = calloc(1, sizeof *r);
+    fl_csv *r = calloc(1, sizeof *r);
     if (!r)
         return fl_fail(err, FL_EENV, "%s: out of memory", name);
-    r->at = text;
-    r->end = text + n;
-    r->line = 1;
+    fl_csv_init(r, text, n);
     fl_code rc = parse_all(&p, r, err);
     free(r);
     return rc;

@@ -83,8 +83,9 @@ static fl_code add_row(manifest *m, const fl_csv *r, const int columns[N_COLUMNS
     w.label_text = (char *)(texts[LABEL][0] ? texts[LABEL] : texts[LABEL_NAME]);
     w.patient = (char *)texts[PATIENT];
     w.hospital = (char *)texts[HOSPITAL];
-    if (r->wrong)
-        return fl_fail(err, FL_EFORMAT, "%s:%zu: %s", m->path, r->record_line, r->wrong);
+    if (r->wrong || r->is_open_quote)
+        return fl_fail(err, FL_EFORMAT, "%s:%zu: %s", m->path, r->record_line,
+                       r->wrong ? r->wrong : "a quote is not closed");
     if (!w.file[0] || !w.label_text[0] || !w.patient[0])
         return fl_fail(err, FL_EFORMAT, "%s:%zu: file, label or patient_id is empty", m->path, r->record_line);
     if (!wire_name_ok(w.hospital))
@@ -119,8 +120,7 @@ static fl_code check_rows(const manifest *m, fl_err *err)
 {
     for (size_t i = 1; i < m->n; i++) {
         const row *a = &m->rows[i - 1], *b = &m->rows[i];
-        if (memcmp(a->key, b->key, sizeof a->key) == 0 && strcmp(a->hospital, b->hospital) == 0 &&
-            a->split != b->split)
+        if (memcmp(a->key, b->key, sizeof a->key) == 0 && strcmp(a->hospital, b->hospital) == 0 && a->split != b->split)
             return fl_fail(err, FL_EFORMAT, "%s: a patient of %s is in two splits", m->path, a->hospital);
     }
     return FL_OK;
@@ -162,7 +162,8 @@ static void manifest_fini(manifest *m)
 
 /* ---- images ----------------------------------------------------------------------------------------------------- */
 
-static fl_code add_patient(sim_hospital *h, const row *rows, size_t n, const char *dir, img_decoder *decoder, fl_err *err)
+static fl_code add_patient(sim_hospital *h, const row *rows, size_t n, const char *dir, img_decoder *decoder,
+                           fl_err *err)
 {
     nn_dataset *d = &h->split[rows[0].split];
     const size_t size = nn_dataset_image_size(d);
