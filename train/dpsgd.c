@@ -44,7 +44,7 @@ typedef struct step_job {
     const atomic_bool *cancel;
 } step_job;
 
-/* --- memory -------------------------------------------------------------------------------------------------------- */
+/* --- memory ---------------------------------------------------------------------------------------------------- */
 
 static void log_kernel(void)
 {
@@ -160,7 +160,7 @@ const nn_model *nn_trainer_model(const nn_trainer *t)
     return t->model;
 }
 
-/* --- one patient --------------------------------------------------------------------------------------------------- */
+/* --- one patient ----------------------------------------------------------------------------------------------- */
 
 static void put_u32(uint8_t *at, uint32_t value)
 {
@@ -246,7 +246,7 @@ void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *
     units_of(t, &t->benches[thread], z, patient, weights, &job);
 }
 
-/* --- a round ------------------------------------------------------------------------------------------------------- */
+/* --- a round --------------------------------------------------------------------------------------------------- */
 
 static bool is_cancelled(const atomic_bool *cancel)
 {

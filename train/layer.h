@@ -1,7 +1,7 @@
 /*
  * nn_layer - one line of a model's spec, and the table of kinds it points into. Private to train.
  *
- * To add a kind: a file with read, infer, forward and backward, a row in layer_kinds.c, its paragraph in docs/layers.md,
+ * To add a kind: a file with read, infer, forward and backward, a row in layer_kinds.c, its line in docs/layers.md,
  * PyTorch's values and a gradient check.
  *
  * All functions work on one image: x has the shape in, y the shape out. w and dw are the layer's own part of the

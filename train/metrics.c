@@ -100,7 +100,7 @@ double nn_balanced_accuracy(double *recall, const uint32_t *predicted, const uin
     return weighted_balanced(recall, predicted, labels, n, n_classes, NULL);
 }
 
-/* --- everything at once -------------------------------------------------------------------------------------------- */
+/* --- everything at once ---------------------------------------------------------------------------------------- */
 
 typedef struct work {
     double *score;

@@ -30,7 +30,7 @@ double nn_plan_grid(const nn_plan *plan)
     return ok ? clip_norm / plan->clip_units : NAN;
 }
 
-/* --- checks -------------------------------------------------------------------------------------------------------- */
+/* --- checks ---------------------------------------------------------------------------------------------------- */
 
 bool nn_plan_is_name(const char *text, size_t max)
 {
@@ -254,7 +254,7 @@ uint32_t nn_plan_update_bits(const nn_plan *p)
     return 48;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------------------------- */
 
 /* The shortest decimal text that reads back as this value, without exponent. */
 static void set_real(fl_json *j, const char *key, double value)
@@ -373,7 +373,7 @@ fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err)
     return nn_plan_seal(plan, err);
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------- */
+/* --- reading --------------------------------------------------------------------------------------------------- */
 
 static fl_code missing(const char *key, fl_err *err)
 {

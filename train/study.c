@@ -79,7 +79,7 @@ static fl_code wrong(fl_err *err, const char *name, const char *section, const c
     return fl_fail(err, FL_EFORMAT, "%s: [%s] %s: %s", name, section, key, what);
 }
 
-/* --- lists and small texts ----------------------------------------------------------------------------------------- */
+/* --- lists and small texts ------------------------------------------------------------------------------------- */
 
 /* "a, b, c" -> n texts of `size` bytes each; false when one is empty or too long or there are more than max. */
 static bool split_names(char *first, size_t size, uint32_t max, uint32_t *n, const char *list)
@@ -149,7 +149,7 @@ static fl_code plain_decimal(nn_decimal out, const char *text, const char *name,
     return FL_OK;
 }
 
-/* --- parts --------------------------------------------------------------------------------------------------------- */
+/* --- parts ----------------------------------------------------------------------------------------------------- */
 
 static fl_code refuse_unsupported(const study *s, const char *name, fl_err *err)
 {
