@@ -308,7 +308,7 @@ static fl_code start(program *p, const char *dir, fl_err *err)
         return fl_fail(err, FL_EFORMAT, "--dir: too long");
     if (!fl_file_exists(fl_path(path, dir, "coordinator.ini")))
         return fl_fail(err, FL_ENOTFOUND, "%s: holds no coordinator: make one with " COORD_PROGRAM " init", dir);
-    FL_TRY(fl_lock_take(&p->lock, dir, err));
+    FL_TRY(coord_lock_take(&p->lock, dir, err));
     FL_TRY(coord_store_open(&p->store, dir, err));
     FL_TRY(fl_inbox_create(&p->inbox, INBOX_ITEMS, INBOX_BYTES, err));
     nn_gemm_start(); /* may touch the environment: while there is one thread */

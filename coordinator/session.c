@@ -1,14 +1,50 @@
 #include "coordinator/session.h"
 
+#include "base/clock.h"
 #include "proto/net/live.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 const char *coord_cli_dir(const fl_cli *cli)
 {
     const char *dir = fl_cli_value(cli, "dir");
     return dir ? dir : COORD_DEFAULT_DIR;
+}
+
+#define LOCK_TRY_MS 25
+
+static bool wait_a_moment(int64_t until_ms)
+{
+    if (fl_clock_mono_ms() >= until_ms)
+        return false;
+    nanosleep(&(struct timespec){.tv_nsec = LOCK_TRY_MS * 1000000}, NULL);
+    return true;
+}
+
+fl_code coord_lock_take(fl_lock *lock, const char *dir, fl_err *err)
+{
+    const int64_t until = fl_clock_mono_ms() + COORD_LOCK_MS;
+    fl_code rc;
+    while ((rc = fl_lock_take(lock, dir, err)) == FL_EBUSY && wait_a_moment(until))
+        ;
+    return rc;
+}
+
+/* Whoever runs the folder is asked; when nobody does, it is ours. A coordinator that is just coming up or going down
+ * holds the lock and does not answer yet: both are tried until one works. */
+static fl_code ask_or_lock(coord_session *s, const coord_caller *caller, const char *dir, int *exit_code, fl_err *err)
+{
+    const int64_t until = fl_clock_mono_ms() + COORD_LOCK_MS;
+    fl_code rc;
+    do {
+        *exit_code = wire_live_call(dir, COORD_PROGRAM, caller->argc, caller->argv, s->cli->out, s->cli->err);
+        if (*exit_code >= 0)
+            return FL_OK;
+        rc = fl_lock_take(&s->lock, dir, err);
+    } while (rc == FL_EBUSY && wait_a_moment(until));
+    return rc;
 }
 
 /* false: *exit_code is the answer. */
@@ -31,10 +67,9 @@ static bool open_session(coord_session *s, fl_cli *cli, int *exit_code)
     else if (!fl_file_exists(fl_path(path, dir, "coordinator.ini")))
         rc = fl_fail(&err, FL_ENOTFOUND, "%s: holds no coordinator: make one with " COORD_PROGRAM " init", dir);
     if (rc == FL_OK) {
-        *exit_code = wire_live_call(dir, COORD_PROGRAM, caller->argc, caller->argv, cli->out, cli->err);
-        if (*exit_code >= 0)
+        rc = ask_or_lock(s, caller, dir, exit_code, &err);
+        if (rc == FL_OK && *exit_code >= 0)
             return false;
-        rc = fl_lock_take(&s->lock, dir, &err);
     }
     if (rc == FL_OK)
         rc = coord_store_open(&s->own, dir, &err);

@@ -50,4 +50,8 @@ fl_code coord_session_plan(coord_session *s, nn_plan *plan, const char *name /* 
 
 const char *coord_cli_dir(const fl_cli *cli);
 
+/* The folder's lock. A command holds it for a moment only, so it is waited for: COORD_LOCK_MS, then FL_EBUSY. */
+#define COORD_LOCK_MS 3000
+fl_code coord_lock_take(fl_lock *lock, const char *dir, fl_err *err) FL_MUST_USE;
+
 #endif

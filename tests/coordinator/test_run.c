@@ -120,6 +120,8 @@ static void start(consortium *c)
     for (int i = 0; i < 600; i++) { /* until it answers */
         if (cmd("status", "--dir", c->dir) == 0 && strstr(output, ", running"))
             return;
+        if (waitpid(c->pid, NULL, WNOHANG) != 0)
+            fail_msg("the coordinator ended; see CORDON_TEST_LOG");
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     }
     fail_msg("the coordinator does not answer: %s", output);
