@@ -89,12 +89,16 @@ static void unfold(const nn_layer *l, float *row, const float *x, uint32_t u, ui
     uint32_t Ho = l->out.H, Wo = l->out.W, i0, i1, j0, j1;
     inside(l, u, l->in.H, Ho, &i0, &i1);
     inside(l, v, l->in.W, Wo, &j0, &j1);
-    if (i1 - i0 < Ho || j1 - j0 < Wo)
-        memset(row, 0, (size_t)Ho * Wo * sizeof *row);
+    memset(row, 0, (size_t)i0 * Wo * sizeof *row);
+    memset(row + (size_t)i1 * Wo, 0, (size_t)(Ho - i1) * Wo * sizeof *row);
     for (uint32_t i = i0; i < i1; i++) {
         /* i0 and j0 make both differences non-negative */
         const float *from = x + (size_t)(i * l->stride + u - l->pad) * l->in.W;
         float *to = row + (size_t)i * Wo;
+        for (uint32_t j = 0; j < j0; j++)
+            to[j] = 0;
+        for (uint32_t j = j1; j < Wo; j++)
+            to[j] = 0;
         if (l->stride == 1) {
             if (j1 > j0)
                 memcpy(to + j0, from + (j0 + v - l->pad), (j1 - j0) * sizeof *to);

@@ -122,7 +122,7 @@ static void every_layer_gives_pytorchs_values(void **state)
         }
     }
     fclose(f);
-    assert_int_equal(n_cases, 15);
+    assert_int_equal(n_cases, 16);
     assert_true(n_values > 600);
 }
 
