@@ -86,6 +86,15 @@ static uint32_t count_joined(const coord_state *s, const coord_study *st)
     return n;
 }
 
+/* What the open round can still reach with those who joined since it opened. */
+static uint32_t count_reachable(const coord_state *s, const coord_study *st)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n_sites; i++)
+        n += (st->members[i].in_roster && st->members[i].contributed) || coord_takes_part(s, st, i);
+    return n;
+}
+
 static uint32_t count_contributed(const coord_state *s, const coord_study *st)
 {
     uint32_t n = 0;
@@ -237,13 +246,16 @@ static dp_member *entry_member(dp_entry *e, const char *name, const fl_hash *has
     return m;
 }
 
-/* Freezes who takes part; false when they are the same as in the round before, with the same weights. */
-static bool freeze_roster(coord_state *s, coord_study *st)
+/* Freezes who takes part; false when they are the same as in the round before, with the same weights. again: the round
+ * was open before, and whoever has contributed to it stays as he is. */
+static bool freeze_roster(coord_state *s, coord_study *st, bool again)
 {
     bool changed = st->round <= 1;
     for (uint32_t i = 0; i < s->n_sites; i++) {
         coord_member *m = &st->members[i];
         const bool in = coord_takes_part(s, st, i);
+        if (again && m->in_roster && m->contributed)
+            continue;
         changed |= in != m->in_roster || (in && m->roster_patients != m->declared_patients);
         m->in_roster = in;
         m->contributed = false;
@@ -273,10 +285,12 @@ static void entry_roster(coord_state *s, coord_actions *out, const coord_study *
 
 static void open_round(coord_state *s, const coord_event *ev, coord_actions *out, coord_study *st, uint32_t round)
 {
+    const bool again = st->phase == COORD_OPEN;
+    assert(!again || round == st->round);
     st->phase = COORD_OPEN;
     st->round = round;
     st->deadline_ms = ev->now_ms + (int64_t)st->deadline_s * 1000;
-    if (freeze_roster(s, st))
+    if (freeze_roster(s, st, again))
         entry_roster(s, out, st);
     wire_announce a;
     wire_site *roster = s->roster[study_index(s, st)];
@@ -290,7 +304,7 @@ static void open_round(coord_state *s, const coord_event *ev, coord_actions *out
     for (uint32_t i = 0; i < a.n_sites; i++)
         entry_member(e, roster[i].name, &roster[i].ledger_root, roster[i].ledger_size);
     act(out, COORD_PUT_ROUND)->study = study_index(s, st);
-    say(s, out, st, "round opened");
+    say(s, out, st, again ? "round opened again, with the hospitals that joined since" : "round opened");
 }
 
 static void begin_fold(coord_state *s, coord_actions *out, coord_study *st)
@@ -317,6 +331,8 @@ static void advance(coord_state *s, const coord_event *ev, coord_actions *out, c
         const uint32_t n = count_contributed(s, st);
         if (n >= st->quorum && (late || everybody_in(s, st)))
             begin_fold(s, out, st);
+        else if (n < st->quorum && everybody_in(s, st) && count_reachable(s, st) >= st->quorum)
+            open_round(s, ev, out, st, st->round); /* nobody of its roster is left to wait for */
         else if (late) {
             st->deadline_ms = ev->now_ms + (int64_t)st->deadline_s * 1000;
             say(s, out, st, "deadline passed without quorum: extended");

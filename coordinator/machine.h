@@ -11,7 +11,9 @@
  *                                            ^  ROUND_OPEN, roster frozen                       |  model and next
  *                                            +------------------- PUBLISH ----------------------+  round together
  *                                                                      after the last round: DONE
- *   A deadline without quorum is extended by its own length. PAUSED and CLOSED are words of a person.
+ *   A deadline without quorum is extended by its own length. When too few hospitals of the roster are left for the quorum
+ *   and all of them have contributed, the round opens again with those who joined since: same number, same model, another
+ *   announce; contributions stay. PAUSED and CLOSED are words of a person.
  *   ROSTER stands in the ledger before a ROUND_OPEN whose hospitals or declared patients are others than the round's before.
  *
  * Polls that find nothing to say are parked (one per site) and answered when a round opens or their time is over.

@@ -163,13 +163,20 @@ fl_code coord_put_member(coord_store *s, const coord_state *state, uint32_t stud
 static fl_code put_roster(coord_store *s, const coord_state *state, const coord_study *st, fl_err *err)
 {
     fl_query q;
-    FL_TRY(fl_query_open(
-        &q, s->db, "INSERT INTO round(study, round, model_hash, announce_hash, opened) VALUES(?, ?, ?, ?, ?)", err));
+    FL_TRY(fl_query_open(&q, s->db,
+                         "INSERT OR REPLACE INTO round(study, round, model_hash, announce_hash, opened)"
+                         " VALUES(?, ?, ?, ?, ?)",
+                         err));
     fl_bind_text(&q, 1, st->name);
     fl_bind_int(&q, 2, st->round);
     coord_bind_hash(&q, 3, &st->model_hash);
     coord_bind_hash(&q, 4, &st->announce_hash);
     fl_bind_int(&q, 5, fl_clock_wall_s());
+    FL_TRY(fl_query_run(&q, err));
+    /* a round that opens again has the rows of its first roster */
+    FL_TRY(fl_query_open(&q, s->db, "DELETE FROM round_site WHERE study = ? AND round = ?", err));
+    fl_bind_text(&q, 1, st->name);
+    fl_bind_int(&q, 2, st->round);
     FL_TRY(fl_query_run(&q, err));
     for (uint32_t i = 0; i < state->n_sites; i++) {
         const coord_member *m = &st->members[i];

@@ -287,6 +287,36 @@ static void a_revoked_hospitals_parked_poll_is_told(void **state)
     assert_int_equal(error_of(world_answer_of(w, parked, &r), &r), WIRE_E_REVOKED);
 }
 
+static void a_round_whose_hospitals_went_opens_again_with_those_who_joined_since(void **state)
+{
+    wire_message r, leave = {.kind = WIRE_LEAVE, .study = "s"};
+    uint32_t rounds;
+    fl_err err;
+    world *w = open_study(state, 2, 2, 2);
+    const fl_hash first = world_of(w, "s")->announce_hash;
+    assert_int_equal(world_contribute(w, 0, "s", 1, &r), WIRE_RECEIPT);
+    assert_int_equal(world_call(w, 1, &leave, &r), WIRE_OK);
+    assert_int_equal(world_of(w, "s")->round, 1); /* one of two is in, and nobody else can come */
+    world_join(w, 2, "s", 70);
+    assert_int_equal(world_of(w, "s")->round, 1);
+    assert_int_equal(world_of(w, "s")->phase, COORD_OPEN);
+    assert_false(fl_hash_equal(&world_of(w, "s")->announce_hash, &first));
+    assert_true(world_of(w, "s")->members[0].contributed);
+    assert_false(world_of(w, "s")->members[1].in_roster);
+    world_crash(w); /* the rows say the same */
+    world_start(w);
+    assert_true(world_of(w, "s")->members[0].contributed);
+    assert_false(world_of(w, "s")->members[1].in_roster);
+    assert_int_equal(world_answer_of(w, world_poll(w, 2, 1), &r), WIRE_ANNOUNCE);
+    assert_int_equal(r.u.announce.round, 1);
+    assert_int_equal(r.u.announce.n_sites, 2);
+    assert_int_equal(world_contribute(w, 2, "s", 2, &r), WIRE_RECEIPT);
+    assert_int_equal(world_of(w, "s")->round, 2);
+    assert_non_null(strstr(w->said, "contributions=2 patients=170"));
+    assert_ok(agg_refold(&w->store, &w->plan, NULL, NULL, &rounds, &err), err);
+    assert_int_equal(rounds, 1);
+}
+
 static void parked_polls_end_in_time_and_only_once(void **state)
 {
     wire_message r;
@@ -526,6 +556,7 @@ int main(void)
         rule(who_left_after_contributing_still_counts),
         rule(a_hospital_revoked_in_the_middle_of_a_round_is_out),
         rule(a_revoked_hospitals_parked_poll_is_told),
+        rule(a_round_whose_hospitals_went_opens_again_with_those_who_joined_since),
         rule(parked_polls_end_in_time_and_only_once),
         rule(a_study_for_others_takes_its_place_in_the_count),
         rule(a_listed_study_waits_for_all_it_names_until_the_deadline),
