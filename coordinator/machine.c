@@ -364,6 +364,10 @@ static void set_timer(coord_state *s, const coord_event *ev, coord_actions *out)
 static void on_poll(coord_state *s, const coord_event *ev, coord_actions *out)
 {
     coord_site *site = &s->sites[ev->site];
+    if (ev->request->u.poll.ledger_size < site->head_size) {
+        reply_error(s, out, ev, WIRE_E_ROLLBACK, false, "this ledger was longer before: it was restored or cloned");
+        return;
+    }
     if (site->parked) { /* the connection behind the old one is gone */
         reply(s, out, site->ticket, &site->poll, WIRE_NOTHING);
         site->parked = false;

@@ -317,6 +317,16 @@ static void a_round_whose_hospitals_went_opens_again_with_those_who_joined_since
     assert_int_equal(rounds, 1);
 }
 
+static void who_asks_with_a_ledger_that_became_shorter_is_told(void **state)
+{
+    wire_message r;
+    world *w = open_study(state, 2, 3, 2);
+    world_head(w, 0);
+    assert_int_equal(world_answer_of(w, world_poll(w, 0, 1), &r), WIRE_ANNOUNCE);
+    w->head_sizes[0]--; /* before it takes the round, and pays for it, again */
+    assert_int_equal(error_of(world_answer_of(w, world_poll(w, 0, 1), &r), &r), WIRE_E_ROLLBACK);
+}
+
 static void parked_polls_end_in_time_and_only_once(void **state)
 {
     wire_message r;
@@ -557,6 +567,7 @@ int main(void)
         rule(a_hospital_revoked_in_the_middle_of_a_round_is_out),
         rule(a_revoked_hospitals_parked_poll_is_told),
         rule(a_round_whose_hospitals_went_opens_again_with_those_who_joined_since),
+        rule(who_asks_with_a_ledger_that_became_shorter_is_told),
         rule(parked_polls_end_in_time_and_only_once),
         rule(a_study_for_others_takes_its_place_in_the_count),
         rule(a_listed_study_waits_for_all_it_names_until_the_deadline),

@@ -179,6 +179,7 @@ void world_join(world *w, uint32_t site, const char *study, uint64_t patients)
 uint64_t world_poll(world *w, uint32_t site, uint32_t known)
 {
     wire_message m = {.kind = WIRE_POLL, .u.poll = {.n_plans_known = known, .wait_ms = 25000}};
+    m.u.poll.ledger_size = w->head_sizes[site];
     return world_ask(w, site, &m);
 }
 
