@@ -150,6 +150,24 @@ static void budget_objection(char why[320], const node_cost *c)
                  c->epsilon_promised - c->epsilon_spent, c->room);
 }
 
+bool node_approval_stands(const node_store *s, const node_plan *p, const node_policy *policy)
+{
+    char hash[DP_HEX_SIZE];
+    dp_hash_text(hash, &p->hash);
+    const dp_approval *a = dp_replay_approval(led_replay(s->ledger), p->study, hash);
+    return p->approved && a && strcmp(a->dataset, policy->dataset) == 0 &&
+           p->declared_patients == policy->declared_patients;
+}
+
+void node_approvals_apply(const node_store *s, node_state *state, const node_policy *policy)
+{
+    for (uint32_t i = 0; i < state->n_plans; i++) {
+        node_plan *p = &state->plans[i];
+        if (p->approved && !node_approval_stands(s, p, policy))
+            p->within_policy = false;
+    }
+}
+
 static fl_code append_approval(node_store *s, const node_plan *p, const char *dataset, const char *by, fl_err *err)
 {
     dp_entry *e = calloc(1, sizeof *e);
@@ -238,7 +256,7 @@ fl_code node_approve(node_store *s, node_state *state, const node_policy *policy
         return rc;
     if (why[0])
         return fl_fail(err, FL_EREFUSED, "study %s: %s", p->study, why);
-    if (p->approved && p->declared_patients == policy->declared_patients)
+    if (node_approval_stands(s, p, policy))
         return FL_OK;
     FL_TRY(node_plan_cost(&cost, state, policy, index, order, err));
     budget_objection(why, &cost);

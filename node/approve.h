@@ -30,12 +30,18 @@ fl_code node_plan_cost(node_cost *out, const node_state *state, const node_polic
 
 /*
  * Appends POLICY (the first, or changed), DATASET (when it changed) and APPROVE_PLAN in one transaction, and sets
- * approved, within_policy, declared_patients, min_cohort and cost in the state and its row. Approving again changes nothing.
+ * approved, within_policy, declared_patients, min_cohort and cost in the state and its row. Approving again changes nothing, unless the
+ * policy has another data set or other declared patients since.
  * On failure the store and the ledger are as before; the state is too.
  * FL_EREFUSED: outside the policy, over the budget, no declared_patients, another study of this name approved.
  */
 fl_code node_approve(node_store *s, node_state *state, const node_policy *policy, uint32_t plan, const char *by,
                      const char *dataset, fl_err *err) FL_MUST_USE;
+
+/* Was this plan approved for the data set and the declared patients of this policy? */
+bool node_approval_stands(const node_store *s, const node_plan *p, const node_policy *policy);
+/* After node_policy_apply: an approved plan whose approval was for another data set than the policy's is outside it. */
+void node_approvals_apply(const node_store *s, node_state *state, const node_policy *policy);
 
 /* plan show: the plan in plain words, then each limit of the policy beside the plan's number, then what it would cost
  * and leave, in epsilon and in rounds. */

@@ -49,8 +49,10 @@ static const char *plan_word(const node_plan *p)
 static fl_code read_policy(node_policy *policy, node_session *s, fl_err *err)
 {
     FL_TRY(node_policy_load(policy, s->store->dir, err));
-    if (!s->is_live) /* the daemon keeps it true by itself */
+    if (!s->is_live) { /* the daemon keeps it true by itself */
         node_policy_apply(s->state, policy);
+        node_approvals_apply(s->store, s->state, policy);
+    }
     return FL_OK;
 }
 
@@ -114,7 +116,7 @@ int node_plan_approve_command(fl_cli *cli, node_session *s)
     if (rc || read_policy(&policy, s, &err))
         return fl_cli_fail(cli, &err);
     const node_plan *p = &s->state->plans[index];
-    bool before = p->approved && p->declared_patients == policy.declared_patients;
+    bool before = node_approval_stands(s->store, p, &policy);
     if (node_approve(s->store, s->state, &policy, index, by, dataset, &err))
         return fl_cli_fail(cli, &err);
     s->changed = true;

@@ -151,11 +151,13 @@ static void apply_policy(void *ctx, node_state *state)
             rc = fl_db_commit(p->store.db, &err);
         else
             fl_db_rollback(p->store.db);
-        if (rc && appended && led_reload(p->store.ledger, NULL))
+        if (rc &&
+            led_reload(p->store.ledger, NULL)) /* also when half an append failed: memory is never ahead of disk */
             fl_log(FL_ERROR, "ledger", "cannot be read again");
     }
     state->ledger_size = led_state(p->store.ledger)->n_entries;
     node_policy_apply(state, &p->policy);
+    node_approvals_apply(&p->store, state, &p->policy);
     if (rc == FL_OK)
         return;
     fl_log(FL_ERROR, "policy", "%s; no round is taken until this is mended", err.text);

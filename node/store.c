@@ -352,10 +352,11 @@ static void plan_from_row(node_plan *p, fl_query *q, nn_plan *scratch)
 {
     size_t n;
     memset(p, 0, sizeof *p);
-    const char *json = fl_column_text(q, 2);
-    if (fl_column_int(q, 3) && nn_plan_parse(scratch, json, strlen(json), NULL) == FL_OK)
-        node_plan_describe(p, scratch);
     const void *hash = fl_column_blob(q, 0, &n);
+    const char *json = fl_column_text(q, 2);
+    if (fl_column_int(q, 3) && nn_plan_parse(scratch, json, strlen(json), NULL) == FL_OK && n == FL_HASH_SIZE &&
+        memcmp(scratch->hash.bytes, hash, n) == 0) /* another text under the approved hash is no plan */
+        node_plan_describe(p, scratch);
     if (n == FL_HASH_SIZE)
         memcpy(p->hash.bytes, hash, n);
     snprintf(p->study, sizeof p->study, "%s", fl_column_text(q, 1));

@@ -345,6 +345,45 @@ static void an_edited_policy_is_recorded_but_what_stands_for_life_is_not_changed
     close_hospital(&h);
 }
 
+static void an_approval_is_for_one_data_set(void **state)
+{
+    (void)state;
+    hospital h;
+    open_hospital(&h, "8");
+    uint32_t i = study_arrives(&h, "chest", 30, "8");
+    assert_ok(approve(&h, i), h.err);
+    node_approvals_apply(&h.store, h.state, &h.policy);
+    assert_true(h.state->plans[i].within_policy);
+    strcpy(h.policy.dataset, "ct"); /* the policy file now speaks of other images, which nobody approved */
+    node_policy_apply(h.state, &h.policy);
+    node_approvals_apply(&h.store, h.state, &h.policy);
+    assert_false(h.state->plans[i].within_policy);
+    assert_ok(node_approve(&h.store, h.state, &h.policy, i, "Ada", "ct", &h.err), h.err);
+    node_approvals_apply(&h.store, h.state, &h.policy);
+    assert_true(h.state->plans[i].within_policy);
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY APPROVE_PLAN");
+    close_hospital(&h);
+}
+
+static void a_plan_whose_text_was_changed_on_disk_is_not_the_approved_one(void **state)
+{
+    (void)state;
+    hospital h;
+    fl_query q;
+    open_hospital(&h, "8");
+    uint32_t i = study_arrives(&h, "chest", 30, "8");
+    assert_ok(approve(&h, i), h.err);
+    assert_ok(
+        fl_query_open(&q, h.store.db, "UPDATE plan SET json = replace(json, '\"shift\":0', '\"shift\":1')", &h.err),
+        h.err);
+    assert_ok(fl_query_run(&q, &h.err), h.err);
+    assert_ok(node_state_load(h.state, &h.store, &h.err), h.err);
+    node_policy_apply(h.state, &h.policy);
+    assert_false(h.state->plans[i].readable);
+    assert_false(h.state->plans[i].within_policy);
+    close_hospital(&h);
+}
+
 static void the_data_set_enters_the_ledger_with_the_approval_and_after_each_change(void **state)
 {
     hospital h;
@@ -408,6 +447,8 @@ int main(void)
         cmocka_unit_test(approval_wants_a_person_this_hospital_and_its_data_set),
         cmocka_unit_test(a_plan_without_noise_is_refused),
         cmocka_unit_test(an_edited_policy_is_recorded_but_what_stands_for_life_is_not_changed),
+        cmocka_unit_test(an_approval_is_for_one_data_set),
+        cmocka_unit_test(a_plan_whose_text_was_changed_on_disk_is_not_the_approved_one),
         in_scratch(the_data_set_enters_the_ledger_with_the_approval_and_after_each_change),
         cmocka_unit_test(plan_show_says_what_it_costs_and_what_stands_against_it),
     };
