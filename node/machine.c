@@ -279,9 +279,16 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
 static void on_fetched(node_state *s, const node_event *ev, node_actions *out)
 {
     const node_plan *p = &s->plans[s->now.plan];
-    if (!s->has_filter || !dp_filter_admits(&s->filter, p->cost)) { /* a policy came in between */
-        s->now.phase = NODE_POLLING;
-        refuse(s, ev, out, s->now.plan, s->now.round, NODE_R_OVER_BUDGET);
+    /* while the model came, a person may have left the study or changed the policy */
+    const node_reason no = !p->approved || !p->joined || p->left                      ? NODE_R_NOT_APPROVED
+                           : !p->within_policy                                        ? NODE_R_POLICY
+                           : s->cohort < p->min_cohort                                ? NODE_R_SMALL_COHORT
+                           : !s->has_filter || !dp_filter_admits(&s->filter, p->cost) ? NODE_R_OVER_BUDGET
+                                                                                      : NODE_R_NONE;
+    if (no != NODE_R_NONE) {
+        const uint32_t plan = s->now.plan, round = s->now.round;
+        memset(&s->now, 0, sizeof s->now);
+        refuse(s, ev, out, plan, round, no);
         return;
     }
     fl_hex_encode(s->now.debit, ev->random, 16);
@@ -375,10 +382,12 @@ static void on_error(node_state *s, const node_event *ev, node_actions *out)
 
 static void on_plan(node_state *s, const node_event *ev, node_actions *out)
 {
-    if (s->n_plans < NODE_MAX_PLANS) {
-        s->plans[s->n_plans] = *ev->plan;
-        act(out, NODE_PUT_PLAN)->plan = s->n_plans++;
+    if (s->n_plans == NODE_MAX_PLANS) { /* no coordinator of ours has so many: do not spin */
+        timer_in(out, ev, NODE_RETRY_MS);
+        return;
     }
+    s->plans[s->n_plans] = *ev->plan;
+    act(out, NODE_PUT_PLAN)->plan = s->n_plans++;
     ask_next(s, ev, out);
 }
 

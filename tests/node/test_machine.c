@@ -227,6 +227,40 @@ static void what_was_not_approved_or_is_outside_the_policy_never_trains(void **s
     assert_string_equal(entry(DP_REFUSE)->reason, "outside-policy");
 }
 
+static void what_a_person_changed_while_the_model_came_counts(void **state)
+{
+    (void)state;
+    announce(1, 10);
+    s.plans[0].left = true;
+    step(NODE_EV_FETCHED, 20);
+    assert_null(find(NODE_TRAIN));
+    assert_null(entry(DP_RESERVE));
+    assert_string_equal(entry(DP_REFUSE)->reason, "not-approved");
+    begin(NULL);
+    announce(1, 10);
+    s.plans[0].within_policy = false;
+    step(NODE_EV_FETCHED, 20);
+    assert_null(find(NODE_TRAIN));
+    assert_string_equal(entry(DP_REFUSE)->reason, "outside-policy");
+    begin(NULL);
+    announce(1, 10);
+    s.plans[0].min_cohort = 3;
+    step(NODE_EV_FETCHED, 20);
+    assert_string_equal(entry(DP_REFUSE)->reason, "small-cohort");
+}
+
+static void a_coordinator_with_plans_without_end_does_not_make_it_spin(void **state)
+{
+    (void)state;
+    const node_plan another = {.study = "another"};
+    ev.plan = &another;
+    for (int i = 0; i < NODE_MAX_PLANS + 3; i++)
+        step(NODE_EV_PLAN, i);
+    assert_int_equal(s.n_plans, NODE_MAX_PLANS);
+    assert_null(find(NODE_SEND));
+    assert_non_null(find(NODE_TIMER));
+}
+
 static void a_round_that_closed_without_it_burns(void **state)
 {
     (void)state;
@@ -261,6 +295,8 @@ int main(void)
         cmocka_unit_test_setup(a_witness_with_another_head_halts_the_node, begin),
         cmocka_unit_test_setup(a_round_over_the_budget_is_refused_and_the_coordinator_told, begin),
         cmocka_unit_test_setup(what_was_not_approved_or_is_outside_the_policy_never_trains, begin),
+        cmocka_unit_test_setup(what_a_person_changed_while_the_model_came_counts, begin),
+        cmocka_unit_test_setup(a_coordinator_with_plans_without_end_does_not_make_it_spin, begin),
         cmocka_unit_test_setup(a_round_that_closed_without_it_burns, begin),
         cmocka_unit_test_setup(an_old_round_again_is_not_taken, begin),
     };
