@@ -1,5 +1,6 @@
 #include "node/host.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "crypto/csprng.h"
 #include "privacy/cosign.h"
@@ -31,6 +32,8 @@ struct node_host {
     /* the transfer under way */
     transfer transfer;
     fl_hash object;
+    fl_hash fetched; /* the model that was asked for last, whatever came of it */
+    bool has_fetched;
     uint64_t total, offset;
     unsigned failures;
     wire_piece piece;
@@ -146,6 +149,14 @@ static bool update_ok(node_host *h, const fl_hash *object, uint64_t total)
 
 static void transfer_begin(node_host *h, transfer kind, const fl_hash *object, uint64_t total)
 {
+    fl_err err;
+    if (kind == TRANSFER_FETCH) { /* what came of another model, whole or in part, is of no use any more */
+        if (h->has_fetched && !fl_hash_equal(&h->fetched, object) &&
+            fl_objects_remove(h->store->objects, &h->fetched, &err))
+            fl_log(FL_WARN, "store", "%s", err.text);
+        h->fetched = *object;
+        h->has_fetched = true;
+    }
     h->transfer = kind;
     h->object = *object;
     h->total = total;
@@ -224,8 +235,20 @@ static void upload_reply(node_host *h, const wire_message *m)
 
 /* ---- steps ------------------------------------------------------------------------------------------------------ */
 
+/* When the update leaves, not when training ended: that depends on the patients. */
+static void set_slot_time(node_host *h, dp_entry *e)
+{
+    const int64_t left_ms = h->state.slot_at_ms - h->config.now_ms(h->config.ctx);
+    const char *last = led_state(h->store->ledger)->t;
+    fl_clock_text(e->t, fl_clock_wall_s() + (left_ms > 0 ? (left_ms + 999) / 1000 : 0));
+    if (strcmp(e->t, last) < 0)
+        strcpy(e->t, last);
+}
+
 static fl_code store_entry(node_host *h, dp_entry *e, fl_err *err)
 {
+    if (e->kind == DP_RELEASE)
+        set_slot_time(h, e);
     if (e->kind == DP_ACK)
         fl_base64_encode(e->checkpoint, (const uint8_t *)h->cosigned, strlen(h->cosigned));
     return led_append(h->store->ledger, e, err);

@@ -134,6 +134,45 @@ static void a_released_update_that_is_lost_burns(void **state)
     sim_world_destroy(w);
 }
 
+static void line_time(char t[24], node_store *store, const char *kind)
+{
+    fl_query q;
+    char like[64];
+    snprintf(like, sizeof like, "%%\"kind\":\"%s\"%%", kind);
+    assert_int_equal(fl_query_open(&q, store->db, "SELECT line FROM entry WHERE line LIKE ? ORDER BY seq", &err),
+                     FL_OK);
+    fl_bind_text(&q, 1, like);
+    assert_true(fl_query_row(&q));
+    const char *at = strstr(fl_column_text(&q, 0), "\"t\":\"");
+    assert_non_null(at);
+    snprintf(t, 24, "%.17s", at + 5);
+    assert_int_equal(fl_query_close(&q, &err), FL_OK);
+}
+
+/* Training here takes no time at all, and the slot is ten minutes away. */
+static void a_release_bears_the_time_of_its_slot_and_not_of_trainings_end(void **state)
+{
+    (void)state;
+    char started[24], released[24];
+    make_plan(1, 2, 1);
+    plan.slot_ms = 600000;
+    plan.deadline_s = 6000;
+    fl_buf json;
+    fl_buf_init(&json, NN_PLAN_MAX_BYTES);
+    assert_int_equal(nn_plan_write(&json, &plan, &err), FL_OK);
+    assert_int_equal(nn_plan_parse(&plan, fl_buf_text(&json), json.size, &err), FL_OK); /* its new hash */
+    fl_buf_fini(&json);
+    sim_world_config c = config(11, 2, false);
+    sim_world *w;
+    assert_int_equal(sim_world_create(&w, &c, &err), FL_OK);
+    assert_int_equal(sim_world_add_study(w, &plan, &err), FL_OK);
+    assert_int_equal(sim_world_run(w, UNTIL_MS, &err), FL_OK);
+    line_time(started, sim_world_node(w, 0), "STARTED");
+    line_time(released, sim_world_node(w, 0), "RELEASE");
+    assert_true(strcmp(started, released) < 0);
+    sim_world_destroy(w);
+}
+
 static void a_budget_that_does_not_cover_the_plan_is_refused_at_approval(void **state)
 {
     (void)state;
@@ -157,6 +196,7 @@ int main(void)
         cmocka_unit_test(no_promise_is_broken_under_faults),
         cmocka_unit_test(one_seed_is_one_history),
         cmocka_unit_test(a_released_update_that_is_lost_burns),
+        cmocka_unit_test(a_release_bears_the_time_of_its_slot_and_not_of_trainings_end),
         cmocka_unit_test(a_budget_that_does_not_cover_the_plan_is_refused_at_approval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
