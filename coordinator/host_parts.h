@@ -18,9 +18,11 @@ typedef struct coord_memory {
     uint64_t request_id, request_sequence;
     uint8_t *reply;
     size_t n_reply;
-    /* what it uploads */
-    uint32_t upload_study, upload_round, n_uploads;
-    fl_hash uploads[COORD_UPDATES_MAX];
+    /* what it began to upload in each study's round */
+    struct {
+        uint32_t round, n;
+        fl_hash list[COORD_UPDATES_MAX];
+    } uploads[COORD_MAX_STUDIES];
 } coord_memory;
 
 struct coord_host {

@@ -98,19 +98,30 @@ static void reply_length(coord_host *h, uint64_t ticket, const wire_message *m, 
     coord_host_send(h, ticket, &r);
 }
 
-/* A site may send a few different updates in a round (it burns one and takes the round again), not any number. */
-static bool may_begin(coord_memory *memory, uint32_t study, uint32_t round, const fl_hash *object)
+/* What a site began to upload and never finished. Whole objects stay: a contribution may be among them. */
+static void drop_partial(coord_host *h, const fl_hash *object)
 {
-    if (memory->upload_study != study || memory->upload_round != round)
-        memory->n_uploads = 0;
-    memory->upload_study = study;
-    memory->upload_round = round;
-    for (uint32_t i = 0; i < memory->n_uploads; i++)
-        if (fl_hash_equal(&memory->uploads[i], object))
+    fl_err err;
+    if (!fl_objects_have(h->store->objects, object, NULL) && fl_objects_remove(h->store->objects, object, &err))
+        coord_host_say(h, "%s", err.text);
+}
+
+/* A site may send a few different updates in a round (it burns one and takes the round again), not any number. */
+static bool may_begin(coord_host *h, uint32_t site, uint32_t study, uint32_t round, const fl_hash *object)
+{
+    coord_memory *m = &h->memory[site];
+    if (m->uploads[study].round != round) {
+        for (uint32_t i = 0; i < m->uploads[study].n; i++)
+            drop_partial(h, &m->uploads[study].list[i]);
+        m->uploads[study].n = 0;
+    }
+    m->uploads[study].round = round;
+    for (uint32_t i = 0; i < m->uploads[study].n; i++)
+        if (fl_hash_equal(&m->uploads[study].list[i], object))
             return true;
-    if (memory->n_uploads == COORD_UPDATES_MAX)
+    if (m->uploads[study].n == COORD_UPDATES_MAX)
         return false;
-    memory->uploads[memory->n_uploads++] = *object;
+    m->uploads[study].list[m->uploads[study].n++] = *object;
     return true;
 }
 
@@ -171,7 +182,7 @@ void coord_serve_upload(coord_host *h, uint64_t ticket, const wire_message *m, u
         coord_host_refuse(h, ticket, m, WIRE_E_STALE_ROUND, false, "this round is over");
     else if (m->u.upload.total != st->update_bytes)
         coord_host_refuse(h, ticket, m, WIRE_E_BAD_UPDATE, false, "the update has another size than the plan says");
-    else if (!may_begin(&h->memory[site], study, m->round, &m->u.upload.object))
+    else if (!may_begin(h, site, study, m->round, &m->u.upload.object))
         coord_host_refuse(h, ticket, m, WIRE_E_BAD_UPDATE, false, "too many different updates in one round");
     else
         append(h, ticket, m);

@@ -345,6 +345,62 @@ static void a_site_cannot_fill_the_disk_with_updates(void **state)
     drop(w);
 }
 
+static wire_kind begin_upload(world *w, uint32_t site, const char *study, unsigned seed, fl_hash *object)
+{
+    wire_message r, m = {.kind = WIRE_UPLOAD, .round = world_of(w, study)->round};
+    fl_buf bytes;
+    fl_buf_init(&bytes, 1 << 20);
+    world_update(w, &bytes, seed);
+    strcpy(m.study, study);
+    world_debit(m.debit, site, seed);
+    *object = m.u.upload.object = fl_sha256(bytes.bytes, bytes.size);
+    m.u.upload.total = bytes.size;
+    m.u.upload.bytes = bytes.bytes;
+    m.u.upload.n_bytes = 50;
+    const wire_kind kind = world_call(w, site, &m, &r);
+    fl_buf_fini(&bytes);
+    return kind;
+}
+
+static void nor_by_going_to_and_fro_between_two_studies(void **state)
+{
+    (void)state;
+    fl_hash object;
+    unsigned taken = 0;
+    world *w = make(2, NULL);
+    world_study(w, "s", "all", 3, 2, "");
+    world_study(w, "t", "all", 3, 2, "");
+    world_start(w);
+    for (uint32_t i = 0; i < 2; i++) {
+        world_join(w, i, "s", 100);
+        world_join(w, i, "t", 100);
+    }
+    for (unsigned seed = 0; seed < 20; seed++)
+        taken += begin_upload(w, 0, seed % 2 ? "t" : "s", seed, &object) == WIRE_LENGTH;
+    assert_int_equal(taken, 8);
+    drop(w);
+}
+
+static void what_was_never_finished_goes_with_its_round(void **state)
+{
+    (void)state;
+    wire_message r;
+    fl_hash object, next;
+    world *w = open_round(2, 2);
+    assert_int_equal(begin_upload(w, 0, "s", 41, &object), WIRE_LENGTH); /* given up: it burned this one */
+    assert_int_equal(world_contribute(w, 0, "s", 42, &r), WIRE_RECEIPT);
+    assert_int_equal(world_contribute(w, 1, "s", 43, &r), WIRE_RECEIPT);
+    assert_int_equal(world_of(w, "s")->round, 2);
+    assert_int_equal(fl_objects_length(w->store.objects, &object), 50);
+    assert_int_equal(begin_upload(w, 0, "s", 44, &next), WIRE_LENGTH);
+    assert_int_equal(fl_objects_length(w->store.objects, &object), 0);
+    assert_int_equal(fl_objects_length(w->store.objects, &next), 50);
+    uint32_t rounds;
+    fl_err err;
+    assert_ok(agg_refold(&w->store, &w->plan, NULL, NULL, &rounds, &err), err); /* contributions stay */
+    drop(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +413,8 @@ int main(void)
         cmocka_unit_test(an_upload_is_taken_up_where_it_was_cut),
         cmocka_unit_test(bytes_that_are_not_their_hash_are_thrown_away),
         cmocka_unit_test(a_site_cannot_fill_the_disk_with_updates),
+        cmocka_unit_test(nor_by_going_to_and_fro_between_two_studies),
+        cmocka_unit_test(what_was_never_finished_goes_with_its_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
