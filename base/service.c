@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static sem_t told;
@@ -63,6 +65,13 @@ void fl_signals_stop(void)
     sem_post(&told);
     pthread_join(thread, NULL);
     started = false; /* the semaphore stays: a handler may still be running on another thread */
+}
+
+void fl_keep_memory_private(void)
+{
+    const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0); /* also where cores go to a program instead of a file */
 }
 
 fl_code fl_say_ready(const char *path, fl_err *err)

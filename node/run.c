@@ -310,6 +310,7 @@ static void loop(program *p)
 
 int node_run(const char *dir, const char *notify, fl_err *err)
 {
+    fl_keep_memory_private();
     program *p = calloc(1, sizeof *p);
     if (!p)
         return fl_exit_code(fl_fail(err, FL_EENV, "run: out of memory"));
