@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/inbox.h"
 #include "base/log.h"
+#include "base/service.h"
 #include "coordinator/commands.h"
 #include "coordinator/enrol.h"
 #include "proto/net/control.h"
@@ -10,11 +11,7 @@
 #include "proto/net/server.h"
 #include "train/gemm.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <semaphore.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +32,7 @@ typedef struct program {
     wire_control *control;
     coord_live live;
     int64_t timer_ms; /* INT64_MAX: none */
-    bool is_stopping, has_signals;
-    pthread_t signals;
+    bool is_stopping;
     bool shows_progress;
     char progress[200];    /* the line that is on the terminal */
     pthread_mutex_t mutex; /* of the two below: threads of nng read them */
@@ -76,28 +72,6 @@ static void on_control(void *ctx, uint64_t ticket, const uint8_t *bytes, size_t 
     static const uint8_t busy[8] = {3};
     if (!fl_inbox_post(p->inbox, IN_CONTROL, ticket, bytes, n, NULL))
         wire_control_reply(p->control, ticket, busy, sizeof busy);
-}
-
-/* Libraries have threads from before main, which block no signal: so it is a handler, whichever thread runs it, and a
- * semaphore, the one thing that a handler may post. */
-static sem_t told_to_stop;
-
-static void on_signal(int number)
-{
-    (void)number;
-    const int saved = errno;
-    sem_post(&told_to_stop);
-    errno = saved;
-}
-
-static void *wait_for_signal(void *ctx)
-{
-    program *p = ctx;
-    while (sem_wait(&told_to_stop) != 0)
-        ;
-    while (!fl_inbox_post(p->inbox, IN_STOP, 0, NULL, 0, NULL)) /* full: the loop is emptying it */
-        usleep(10000);
-    return NULL;
 }
 
 /* ---- the host's world --------------------------------------------------------------------------------------------- */
@@ -287,18 +261,6 @@ static fl_code start_server(program *p, fl_err *err)
     return rc;
 }
 
-static fl_code watch_signals(program *p, fl_err *err)
-{
-    const struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
-    if (sem_init(&told_to_stop, 0, 0) != 0 || pthread_create(&p->signals, NULL, wait_for_signal, p) != 0)
-        return fl_fail(err, FL_EENV, "coordinator: a thread cannot be started");
-    p->has_signals = true;
-    sigaction(SIGPIPE, &ignore, NULL);
-    sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGINT, &stop, NULL);
-    return FL_OK;
-}
-
 static fl_code start(program *p, const char *dir, fl_err *err)
 {
     const coord_host_config config = {
@@ -312,7 +274,7 @@ static fl_code start(program *p, const char *dir, fl_err *err)
     FL_TRY(coord_store_open(&p->store, dir, err));
     FL_TRY(fl_inbox_create(&p->inbox, INBOX_ITEMS, INBOX_BYTES, err));
     nn_gemm_start(); /* may touch the environment: while there is one thread */
-    FL_TRY(watch_signals(p, err));
+    FL_TRY(fl_signals_start(p->inbox, IN_STOP, err));
     FL_TRY(refresh_keys(p, err));
     FL_TRY(coord_host_open(&p->host, &p->store, &config, err));
     p->live = (coord_live){.store = &p->store, .host = p->host, .ctx = p, .changed = on_changed};
@@ -328,10 +290,7 @@ static void stop(program *p)
     if (p->host) /* parked requests are given up while the server is still there */
         coord_host_close(p->host);
     wire_server_stop(p->server);
-    if (p->has_signals) {
-        sem_post(&told_to_stop); /* ends its wait, if it still does */
-        pthread_join(p->signals, NULL);
-    }
+    fl_signals_stop();
     while (p->inbox && fl_inbox_take(p->inbox, &item, 0)) {
         free(item.pointer);
         fl_item_fini(&item);
@@ -340,18 +299,6 @@ static void stop(program *p)
     coord_store_close(&p->store);
     free(p->keys);
     fl_lock_release(&p->lock);
-}
-
-static fl_code say_ready(const char *path, fl_err *err)
-{
-    static const char line[] = "ready\n";
-    const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
-    const bool ok = fd >= 0 && write(fd, line, sizeof line - 1) == (ssize_t)(sizeof line - 1);
-    if (!ok)
-        (void)fl_fail(err, FL_EENV, "%s: cannot be told that the coordinator serves: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return ok ? FL_OK : FL_EENV;
 }
 
 fl_code coord_run(const char *dir, const char *notify, fl_err *err)
@@ -364,7 +311,7 @@ fl_code coord_run(const char *dir, const char *notify, fl_err *err)
     p->shows_progress = isatty(STDERR_FILENO) == 1;
     fl_code rc = start(p, dir, err);
     if (rc == FL_OK && notify)
-        rc = say_ready(notify, err);
+        rc = fl_say_ready(notify, err);
     if (rc == FL_OK) {
         fl_log(FL_INFO, "run", "serving name=%s port=%d dir=%s", p->store.name, (int)wire_server_port(p->server),
                p->store.dir);
