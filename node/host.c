@@ -211,8 +211,15 @@ static void upload_reply(node_host *h, const wire_message *m)
         const wire_error_code code = m->u.error.code;
         const bool over = code == WIRE_E_STALE_ROUND || code == WIRE_E_UNKNOWN_STUDY || code == WIRE_E_NOT_A_MEMBER ||
                           code == WIRE_E_BAD_UPDATE || code == WIRE_E_REVOKED;
-        if (over || code == WIRE_E_EQUIVOCATION) {
-            transfer_ended(h, NODE_EV_UPLOAD_FAILED, over);
+        if (over) {
+            transfer_ended(h, NODE_EV_UPLOAD_FAILED, true);
+            return;
+        }
+        if (code == WIRE_E_EQUIVOCATION || code == WIRE_E_ROLLBACK) {
+            node_event ev = {.kind = NODE_EV_UPLOAD_FAILED,
+                             .halt = code == WIRE_E_ROLLBACK ? NODE_R_ROLLBACK : NODE_R_EQUIVOCATION};
+            h->transfer = TRANSFER_NONE;
+            run(h, &ev);
             return;
         }
         transfer_retry(h);

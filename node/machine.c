@@ -138,7 +138,7 @@ static void ask_next(node_state *s, const node_event *ev, node_actions *out)
         any_joined |= p->joined && !p->left;
         bool join = p->approved && p->within_policy && !p->joined && !p->left;
         bool leave = p->joined && p->left;
-        if (!join && !leave)
+        if ((!join && !leave) || s->poll_next)
             continue;
         m.kind = join ? WIRE_JOIN : WIRE_LEAVE;
         memcpy(m.study, p->study, sizeof m.study);
@@ -149,6 +149,7 @@ static void ask_next(node_state *s, const node_event *ev, node_actions *out)
         send(s, ev, out, &m);
         return;
     }
+    s->poll_next = false;
     m.kind = WIRE_POLL;
     m.u.poll.n_plans_known = s->n_plans;
     m.u.poll.wait_ms = any_joined ? NODE_POLL_MS : NODE_POLL_NEW_MS;
@@ -349,6 +350,7 @@ static void on_receipt(node_state *s, const node_event *ev, node_actions *out)
 static void on_error(node_state *s, const node_event *ev, node_actions *out)
 {
     const bool released = s->now.phase >= NODE_RELEASED && s->now.phase <= NODE_DELIVERING;
+    s->poll_next = s->request.kind == WIRE_JOIN || s->request.kind == WIRE_LEAVE;
     switch (ev->reply->u.error.code) {
     case WIRE_E_ROLLBACK:
         halt(s, out, NODE_R_ROLLBACK);
@@ -518,7 +520,9 @@ void node_step(node_state *s, const node_event *ev, node_actions *out)
         }
         break;
     case NODE_EV_UPLOAD_FAILED:
-        if (s->now.phase == NODE_UPLOADING && (ev->round_closed || ev->lost))
+        if (s->now.phase == NODE_UPLOADING && ev->halt != NODE_R_NONE)
+            halt(s, out, ev->halt);
+        else if (s->now.phase == NODE_UPLOADING && (ev->round_closed || ev->lost))
             burn(s, ev, out, ev->lost ? NODE_R_LOST : NODE_R_ROUND_CLOSED, true); /* never computed again */
         else if (s->now.phase == NODE_UPLOADING)
             timer_in(out, ev, NODE_RETRY_MS);

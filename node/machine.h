@@ -103,6 +103,7 @@ typedef struct node_state {
     /* not persistent */
     uint32_t n_sent, cohort; /* cohort: sites in the announce of the round under way */
     bool asking;             /* a request is out, `request` */
+    bool poll_next;          /* JOIN or LEAVE was refused: other studies are asked for before it is tried again */
     wire_message request;
     int64_t slot_at_ms, announced_at_ms;
     uint32_t failures; /* requests in a row without an answer */
@@ -134,6 +135,7 @@ typedef struct node_event {
     uint64_t size_bytes;
     bool round_closed; /* UPLOAD_FAILED: the coordinator says the round is over */
     bool lost;         /* UPLOAD_FAILED: the update's bytes are no longer here */
+    node_reason halt;  /* UPLOAD_FAILED: rollback or equivocation, as the coordinator says; else NONE */
     bool is_witnessed; /* ANNOUNCE: the head it holds of this ledger is a head of the lines that are here */
 } node_event;
 

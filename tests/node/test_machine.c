@@ -261,6 +261,36 @@ static void a_coordinator_with_plans_without_end_does_not_make_it_spin(void **st
     assert_non_null(find(NODE_TIMER));
 }
 
+static void a_study_that_cannot_be_joined_does_not_keep_it_from_the_others(void **state)
+{
+    (void)state;
+    s.plans[0].joined = false;
+    step(NODE_EV_START, 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(s.request.kind, WIRE_JOIN);
+        reply.u.error.code = WIRE_E_UNKNOWN_STUDY; /* the coordinator was set back */
+        answer(WIRE_ERROR, 10);
+        step(NODE_EV_TIMER, 1100);
+        assert_int_equal(s.request.kind, WIRE_POLL);
+        answer(WIRE_NOTHING, 1200);
+    }
+}
+
+static void an_upload_that_contradicts_an_earlier_one_halts_the_node(void **state)
+{
+    (void)state;
+    to_training(1, 0);
+    step(NODE_EV_TRAINED, 10);
+    step(NODE_EV_TIMER, 1000);
+    answer(WIRE_COSIGNED, 1010);
+    ev.halt = NODE_R_EQUIVOCATION;
+    step(NODE_EV_UPLOAD_FAILED, 1020);
+    assert_int_equal(s.halted, NODE_R_EQUIVOCATION);
+    assert_null(entry(DP_BURN));
+    step(NODE_EV_TIMER, 5000);
+    assert_int_equal(out.n, 0);
+}
+
 static void a_round_that_closed_without_it_burns(void **state)
 {
     (void)state;
@@ -297,6 +327,8 @@ int main(void)
         cmocka_unit_test_setup(what_was_not_approved_or_is_outside_the_policy_never_trains, begin),
         cmocka_unit_test_setup(what_a_person_changed_while_the_model_came_counts, begin),
         cmocka_unit_test_setup(a_coordinator_with_plans_without_end_does_not_make_it_spin, begin),
+        cmocka_unit_test_setup(a_study_that_cannot_be_joined_does_not_keep_it_from_the_others, begin),
+        cmocka_unit_test_setup(an_upload_that_contradicts_an_earlier_one_halts_the_node, begin),
         cmocka_unit_test_setup(a_round_that_closed_without_it_burns, begin),
         cmocka_unit_test_setup(an_old_round_again_is_not_taken, begin),
     };
