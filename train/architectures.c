@@ -22,15 +22,15 @@ static const char cnn_small[] = "conv 3x3 32 pad 1 nobias\n"
                                 "linear classes\n";
 
 static const char cnn_tiny[] = "groupnorm 1\n"
-                               "avgpool 2\n"
-                               "conv 5x5 16 pad 2\n"
+                               "conv 5x5 12 stride 2 pad 2\n"
                                "groupnorm 4\n"
                                "relu\n"
-                               "maxpool 2\n"
-                               "conv 3x3 32 pad 1\n"
+                               "conv 3x3 16 stride 2 pad 1\n"
+                               "groupnorm 4\n"
+                               "relu\n"
+                               "conv 3x3 24 stride 2 pad 1\n"
                                "groupnorm 8\n"
                                "relu\n"
-                               "maxpool 2\n"
                                "linear classes\n";
 
 static const char linear[] = "avgpool 2\n"

@@ -109,6 +109,6 @@ case("avgpool", "conv 3x3 3;avgpool 2x3 stride 2;tanh;avgpool 2;linear classes",
 case("globalpool", "conv 3x3 5;relu;globalpool;linear classes", (1, 7, 6), 3, 1)
 case("tanh network", "conv 8x8 16 stride 2 pad 3;tanh;maxpool 2;conv 4x4 32 stride 2;tanh;maxpool 2 stride 1;linear 32;tanh;"
      "linear classes", (1, 32, 32), 2, 1)
-case("cnn-tiny", "groupnorm 1;avgpool 2;conv 5x5 16 pad 2;groupnorm 4;relu;maxpool 2;conv 3x3 32 pad 1;groupnorm 8;relu;"
-     "maxpool 2;linear classes", (1, 32, 32), 2, 0)
+case("cnn-tiny", "groupnorm 1;conv 5x5 12 stride 2 pad 2;groupnorm 4;relu;conv 3x3 16 stride 2 pad 1;groupnorm 4;relu;"
+     "conv 3x3 24 stride 2 pad 1;groupnorm 8;relu;linear classes", (1, 32, 32), 2, 0)
 case("cnn-small", CNN_SMALL, (1, 16, 16), 4, 2)
