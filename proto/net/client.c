@@ -20,6 +20,7 @@
 
 #define MESSAGE_MAX (2u << 20)
 #define SEND_MS     20000
+#define LOOK_MS     1000               /* how often a waiting request looks whether its connection is still there */
 #define NEVER_MS    (24 * 3600 * 1000) /* nng's own reconnecting: the thread makes a new socket instead */
 
 struct wire_client {
@@ -35,6 +36,7 @@ struct wire_client {
     /* under the mutex */
     bool closing, asking, pipe_up, pipe_lost, tls_failed, aio_done;
     char tls_why[200];
+    nng_pipe pipe; /* the last that came up */
     nng_msg *request;
     unsigned timeout_ms;
     wire_on_reply on_reply;
@@ -65,8 +67,9 @@ static void tls_failed(void *arg, const char *why)
 static void pipe_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     wire_client *c = arg;
-    (void)pipe;
     pthread_mutex_lock(&c->mutex);
+    if (event == NNG_PIPE_EV_ADD_POST)
+        c->pipe = pipe;
     c->pipe_up = event == NNG_PIPE_EV_ADD_POST;
     c->pipe_lost |= event == NNG_PIPE_EV_REM_POST;
     pthread_cond_broadcast(&c->changed);
@@ -152,8 +155,10 @@ static fl_code pipe_wait(wire_client *c, int64_t until_ms, fl_err *err)
         code = fl_fail(err, FL_EBUSY, "closing");
     else if (c->tls_failed)
         code = fl_fail(err, FL_EENV, "%s", c->tls_why);
+    else if (c->pipe_lost)
+        code = fl_fail(err, FL_EENV, "closed by the coordinator");
     else if (!c->pipe_up)
-        code = fl_fail(err, FL_EENV, c->pipe_lost ? "closed by the coordinator" : "no answer to the TLS greeting");
+        code = fl_fail(err, FL_EENV, "no answer to the TLS greeting");
     pthread_mutex_unlock(&c->mutex);
     return code;
 }
@@ -198,12 +203,19 @@ static bool retry_wait(wire_client *c, int64_t deadline_ms)
     return go;
 }
 
+/* A TCP connection that ends just after a reply, before nng asks TLS for the next, leaves a pipe that nng believes in. */
+static bool tcp_gone(const wire_client *c)
+{
+    nng_sockaddr address;
+    return nng_pipe_get_addr(c->pipe, NNG_OPT_REMADDR, &address) != 0;
+}
+
 static bool still_up(wire_client *c)
 {
     pthread_mutex_lock(&c->mutex);
     bool up = c->is_open && c->pipe_up;
     pthread_mutex_unlock(&c->mutex);
-    return up;
+    return up && !tcp_gone(c);
 }
 
 /* A connection, however many attempts it takes, until the deadline. err keeps the last attempt's reason. */
@@ -237,8 +249,14 @@ static int operate(wire_client *c, void (*start)(nng_socket, nng_aio *), int64_t
     nng_aio_set_timeout(c->aio, left > 0 ? (nng_duration)left : 1);
     start(c->socket, c->aio);
     pthread_mutex_lock(&c->mutex);
-    while (!c->aio_done && !c->closing && !c->pipe_lost)
-        pthread_cond_wait(&c->changed, &c->mutex);
+    bool gone = false;
+    while (!c->aio_done && !c->closing && !c->pipe_lost && !gone) {
+        if (wait_until(c, fl_clock_mono_ms() + LOOK_MS))
+            continue;
+        pthread_mutex_unlock(&c->mutex);
+        gone = tcp_gone(c);
+        pthread_mutex_lock(&c->mutex);
+    }
     bool done = c->aio_done;
     pthread_mutex_unlock(&c->mutex);
     if (!done)

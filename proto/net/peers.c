@@ -16,6 +16,7 @@
 #define STRANGERS_MAX  1024
 #define STRANGERS_MANY 256  /* from here on, */
 #define HURRY_MS       1000 /* a stranger has so long */
+#define MISSING_SWEEPS 5
 
 typedef struct remote { /* a peer's address, comparable */
     uint8_t address[16];
@@ -28,6 +29,8 @@ typedef struct row {
     wire_peer peer;
     remote from;
     bool kept_alive, closing;
+    bool seen;        /* its descriptor, in this sweep */
+    unsigned missing; /* sweeps without one */
 } row;
 
 typedef struct stranger {
@@ -179,9 +182,10 @@ static bool is_peer(wire_peers *p, const remote *from, int fd)
     bool found = false;
     pthread_mutex_lock(&p->mutex);
     for (unsigned i = 0; i < p->n_rows && !found; i++)
-        if ((found = memcmp(&p->rows[i].from, from, sizeof *from) == 0) && !p->rows[i].kept_alive) {
-            p->rows[i].kept_alive = true;
-            keep_alive(fd);
+        if ((found = memcmp(&p->rows[i].from, from, sizeof *from) == 0)) {
+            if (!p->rows[i].kept_alive)
+                keep_alive(fd);
+            p->rows[i].kept_alive = p->rows[i].seen = true;
         }
     pthread_mutex_unlock(&p->mutex);
     return found;
@@ -225,6 +229,25 @@ static void forget_gone(wire_peers *p)
     p->n_strangers = n;
 }
 
+/* A pipe whose connection is gone without nng having noticed. At most one in a sweep: it hardly ever happens. */
+static void close_gone(wire_peers *p)
+{
+    nng_pipe gone = NNG_PIPE_INITIALIZER;
+    pthread_mutex_lock(&p->mutex);
+    for (unsigned i = 0; i < p->n_rows; i++) {
+        row *r = &p->rows[i];
+        r->missing = r->seen ? 0 : r->missing + 1;
+        r->seen = false;
+        if (r->missing >= MISSING_SWEEPS && !r->closing && nng_pipe_id(gone) <= 0) {
+            r->closing = true;
+            gone = r->pipe;
+        }
+    }
+    pthread_mutex_unlock(&p->mutex);
+    if (nng_pipe_id(gone) > 0)
+        nng_pipe_close(gone);
+}
+
 static void sweep(wire_peers *p)
 {
     int64_t now_ms = fl_clock_mono_ms();
@@ -246,6 +269,7 @@ static void sweep(wire_peers *p)
     }
     closedir(dir);
     forget_gone(p);
+    close_gone(p);
 }
 
 static void *janitor(void *arg)

@@ -3,7 +3,14 @@
  *
  * - nng_tls_engine_name() before nng_tls_engine_register(), or nng's lazy start forgets the engine;
  * - a connection never returns NNG_ECLOSED: a peer that ends TLS before nng's own greeting would end the listener;
+ * - after close (and after TCP's end) nng still asks, and what is told NNG_EAGAIN then waits for ever, so that nng_close
+ *   never returns: a closed connection answers NNG_ECONNSHUT;
+ * - a dialer dials again after a random time that is negative, so none, every second time; nng_close of a socket whose new
+ *   pipe is just sending never returns: a client's configuration is good for one connection;
  * - fini also comes for a connection that was never initialised (its TCP connect failed);
+ * - when TCP fails just while nothing is being sent or received, nng tells nobody, ever: hence conn_accepted, and both
+ *   ends look whether the connection below a pipe is still there (client.c tcp_gone, peers.c close_gone);
+ * - nng makes a default configuration of its own before it takes ours: its settings must be accepted;
  * - the peer's certificate is reached only through the `verified` call, on the asking thread: hence _Thread_local.
  */
 #include "proto/net/tls_engine.h"
@@ -22,6 +29,7 @@ _Static_assert((int)NNG_TLS_ENGINE_VERSION == 1, "the engine is written for nng 
 
 struct wire_tls {
     atomic_uint references;
+    atomic_bool used; /* client: by its one connection */
     SSL_CTX *ctx;
     bool is_server, has_own_cert, has_ca;
     char host[256];
@@ -40,6 +48,9 @@ struct nng_tls_engine_conn {
     void *nng;  /* what nng_tls_engine_send and recv want */
     int broken; /* nng's error of the connection below, if any */
     bool done;  /* the handshake */
+    bool heard; /* client: a first byte after it */
+    bool told;  /* the watcher, why it failed */
+    bool closed;
 };
 
 static _Thread_local wire_tls *last_shared;            /* what config_init made last on this thread */
@@ -120,6 +131,8 @@ static int conn_init(nng_tls_engine_conn *c, void *nng, nng_tls_engine_config *c
     wire_tls *t = config->shared;
     if (!t->has_ca || !t->has_own_cert || (!t->is_server && !t->host[0]))
         return NNG_EINVAL; /* never a connection that checks less */
+    if (!t->is_server && atomic_exchange(&t->used, true))
+        return NNG_ECONNREFUSED;
     ERR_clear_error();
     SSL *ssl = SSL_new(t->ctx);
     BIO *bio = BIO_new(bio_method);
@@ -147,15 +160,6 @@ static void conn_fini(nng_tls_engine_conn *c)
     shared_release(c->shared);
     c->ssl = NULL;
     c->shared = NULL;
-}
-
-static void conn_close(nng_tls_engine_conn *c)
-{
-    if (!c->ssl || !c->done || c->broken)
-        return;
-    ERR_clear_error();
-    SSL_shutdown(c->ssl); /* close_notify, once */
-    ERR_clear_error();
 }
 
 static const char *certificate_words(long result)
@@ -188,12 +192,30 @@ static void tell(nng_tls_engine_conn *c)
     else if (code)
         snprintf(why, sizeof why, "no TLS 1.3 here (%s)",
                  ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "unknown");
+    else if (c->done &&
+             !c->heard) /* its greeting follows at once where it is content; the alert may be lost on the way */
+        snprintf(why, sizeof why, "our certificate was not accepted (no reason arrived)");
     else
         snprintf(why, sizeof why, "closed by the coordinator");
+    c->told = true;
     pthread_mutex_lock(&c->shared->mutex);
     if (c->shared->failed)
         c->shared->failed(c->shared->failed_ctx, why);
     pthread_mutex_unlock(&c->shared->mutex);
+}
+
+/* Also the end of a connection whose TCP failed below us: then this is the first we hear of it. */
+static void conn_close(nng_tls_engine_conn *c)
+{
+    if (!c->ssl)
+        return;
+    ERR_clear_error();
+    if (!c->told)
+        tell(c);
+    if (c->done && !c->broken && !c->closed)
+        SSL_shutdown(c->ssl); /* close_notify, once */
+    c->closed = true;
+    ERR_clear_error();
 }
 
 /* rc <= 0 from an SSL call. */
@@ -210,6 +232,23 @@ static int conn_error(nng_tls_engine_conn *c, int rc)
     return c->broken && c->broken != NNG_ECLOSED ? c->broken : NNG_ECONNSHUT; /* never NNG_ECLOSED */
 }
 
+/*
+ * In TLS 1.3 a client has finished before the server has looked at its certificate. A client here has finished when the
+ * coordinator's first byte (nng's greeting, which it sends unasked) is there: so a refusal arrives inside the handshake,
+ * with its reason, and not in the moment between two operations of nng where a failure is lost.
+ */
+static int conn_accepted(nng_tls_engine_conn *c)
+{
+    uint8_t byte;
+    size_t n;
+    ERR_clear_error();
+    int rc = SSL_peek_ex(c->ssl, &byte, 1, &n);
+    if (rc != 1)
+        return conn_error(c, rc);
+    c->heard = true;
+    return 0;
+}
+
 static int conn_handshake(nng_tls_engine_conn *c)
 {
     ERR_clear_error();
@@ -217,12 +256,14 @@ static int conn_handshake(nng_tls_engine_conn *c)
     if (rc != 1)
         return conn_error(c, rc);
     c->done = true;
-    return 0;
+    return c->shared->is_server || c->heard ? 0 : conn_accepted(c);
 }
 
 static int conn_recv(nng_tls_engine_conn *c, uint8_t *bytes, size_t *n)
 {
     size_t got = 0;
+    if (c->closed)
+        return NNG_ECONNSHUT;
     ERR_clear_error();
     int rc = SSL_read_ex(c->ssl, bytes, *n, &got);
     if (rc != 1)
@@ -234,6 +275,8 @@ static int conn_recv(nng_tls_engine_conn *c, uint8_t *bytes, size_t *n)
 static int conn_send(nng_tls_engine_conn *c, const uint8_t *bytes, size_t *n)
 {
     size_t sent = 0;
+    if (c->closed)
+        return NNG_ECONNSHUT;
     ERR_clear_error();
     int rc = SSL_write_ex(c->ssl, bytes, *n, &sent);
     if (rc != 1)

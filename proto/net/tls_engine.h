@@ -13,7 +13,7 @@
 
 typedef struct wire_tls wire_tls; /* what all connections of one configuration share; reference counted */
 
-/* On a thread of nng, which may hold its locks: set a flag, wake somebody, do not call nng. */
+/* A connection ended, and why. On a thread of nng, which may hold its locks: set a flag, wake somebody, do not call nng. */
 typedef void (*wire_tls_failed)(void *ctx, const char *why);
 
 typedef struct wire_tls_params {

@@ -55,7 +55,7 @@ static void certificates_of_others_are_refused(void **state)
     world_ca(&self, "st-anna"); /* signed by itself */
     refused(w, &self, "our certificate was not accepted");
     world_issue(&old, &w->ca, "st-anna", FL_CERT_NODE, fl_clock_wall_s() - 30 * DAY_S, DAY_S);
-    refused(w, &old, "our certificate was not accepted (certificate expired");
+    refused(w, &old, "our certificate was not accepted");
     world_issue(&future, &w->ca, "st-anna", FL_CERT_NODE, fl_clock_wall_s() + 30 * DAY_S, DAY_S);
     refused(w, &future, "our certificate was not accepted");
     refused(w, &w->server, "our certificate was not accepted"); /* a server's is not a node's */
@@ -88,6 +88,46 @@ static void a_key_that_is_not_allowed_is_cut_before_its_first_request(void **sta
     w->deny = true;
     w->denied = world_spki(&revoked);
     refused(w, &revoked, "closed by the coordinator");
+    world_end(w);
+}
+
+static void a_key_that_is_not_allowed_does_not_become_a_connection(void **state)
+{
+    (void)state;
+    world *w = world_make(0);
+    w->deny = true;
+    w->denied = world_spki(&w->node);
+    raw_tls t = raw_tls_connect(w, &w->node, 0);
+    assert_int_equal(SSL_write(t.ssl, greeting, sizeof greeting), sizeof greeting);
+    raw_tls_expect_end(&t); /* no request was sent */
+    raw_tls_end(&t, false);
+    world_end(w);
+}
+
+static void permission_is_asked_again_at_each_request(void **state)
+{
+    (void)state;
+    world *w = world_make(0);
+    char address[32];
+    fl_err err = {0};
+    wire_client *c;
+    wire_client_config config = world_client(w, &w->node, address);
+    config.one_attempt = true;
+    answer a = ANSWER_INIT;
+    must(wire_client_open(&c, &config, &err), &err);
+    must(wire_client_ask(c, (const uint8_t *)"x", 1, PATIENCE_MS, answered, &a, &err), &err);
+    answer_wait(&a, 1);
+    assert_int_equal(a.code, FL_OK);
+    fl_hash spki = world_spki(&w->node);
+    pthread_mutex_lock(&w->mutex);
+    w->deny = true; /* and nobody dropped the connection */
+    w->denied = spki;
+    pthread_mutex_unlock(&w->mutex);
+    must(wire_client_ask(c, (const uint8_t *)"x", 1, PATIENCE_MS, answered, &a, &err), &err);
+    answer_wait(&a, 2);
+    assert_int_equal(a.code, FL_EENV);
+    assert_int_equal(w->n_requests, 1);
+    wire_client_close(c);
     world_end(w);
 }
 
@@ -256,6 +296,9 @@ static void a_ticket_answers_once(void **state)
 {
     (void)state;
     world *w = world_make(0);
+    wire_server_stop(w->s);
+    w->n_contexts = 1; /* so that every ticket is of the same place */
+    world_start(w, 0);
     char address[32];
     fl_err err = {0};
     wire_client *c;
@@ -338,6 +381,8 @@ int main(void)
         cmocka_unit_test(certificates_of_others_are_refused),
         cmocka_unit_test(no_certificate_and_old_tls_are_refused),
         cmocka_unit_test(a_key_that_is_not_allowed_is_cut_before_its_first_request),
+        cmocka_unit_test(a_key_that_is_not_allowed_does_not_become_a_connection),
+        cmocka_unit_test(permission_is_asked_again_at_each_request),
         cmocka_unit_test(revocation_reaches_live_connections),
         cmocka_unit_test(silent_connections_are_cut_and_members_are_not),
         cmocka_unit_test(garbage_before_and_after_tls_leaves_the_listener_alive),

@@ -36,7 +36,7 @@ typedef struct world {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     world_mode mode;
-    unsigned n_requests, n_parked;
+    unsigned n_requests, n_parked, n_contexts;
     uint64_t parked[512];
     wire_peer last_peer;
     bool deny;
@@ -145,6 +145,7 @@ static inline void world_start(world *w, unsigned stranger_ms)
                                  .ca_pem = w->ca.cert,
                                  .cert_pem = w->server.cert,
                                  .key_pem = w->server.key,
+                                 .n_contexts = w->n_contexts,
                                  .stranger_ms = stranger_ms,
                                  .on_request = world_request,
                                  .allow = world_allow,
