@@ -262,6 +262,8 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
         no = NODE_R_SMALL_COHORT;
     else if (!s->has_filter || !dp_filter_admits(&s->filter, p->cost))
         no = NODE_R_OVER_BUDGET;
+    else if (p->failures >= NODE_MAX_FAILURES)
+        no = NODE_R_TRAINING;
     if (no != NODE_R_NONE) {
         refuse(s, ev, out, plan, a->round, no);
         return;
@@ -506,12 +508,16 @@ void node_step(node_state *s, const node_event *ev, node_actions *out)
         }
         break;
     case NODE_EV_TRAINED:
-        if (s->now.phase == NODE_TRAINING)
+        if (s->now.phase == NODE_TRAINING) {
+            s->plans[s->now.plan].failures = 0;
             on_trained(s, ev, out);
+        }
         break;
     case NODE_EV_TRAIN_FAILED:
-        if (s->now.phase == NODE_TRAINING)
+        if (s->now.phase == NODE_TRAINING) {
+            s->plans[s->now.plan].failures++;
             burn(s, ev, out, NODE_R_TRAINING, true);
+        }
         break;
     case NODE_EV_UPLOADED:
         if (s->now.phase == NODE_UPLOADING) {
@@ -532,6 +538,8 @@ void node_step(node_state *s, const node_event *ev, node_actions *out)
             resume(s, ev, out);
         break;
     case NODE_EV_POLICY: /* plans changed; a parked poll ends soon enough, and then the change is told */
+        for (uint32_t i = 0; i < s->n_plans; i++)
+            s->plans[i].failures = 0; /* a person was here */
         if (!s->asking && s->now.phase == NODE_POLLING)
             ask_next(s, ev, out);
         break;

@@ -26,12 +26,13 @@
 #include "privacy/ledger.h"
 #include "proto/msg/message.h"
 
-#define NODE_MAX_PLANS   32
-#define NODE_MAX_ACTIONS 12
-#define NODE_MAX_BURNS   2     /* in one round; then the node sits the round out */
-#define NODE_POLL_MS     25000 /* with a study joined */
-#define NODE_POLL_NEW_MS 3000  /* before that: a person is waiting for the plan */
-#define NODE_RETRY_MS    1000
+#define NODE_MAX_PLANS    32
+#define NODE_MAX_ACTIONS  12
+#define NODE_MAX_BURNS    2 /* in one round; then the node sits the round out */
+#define NODE_MAX_FAILURES 2 /* trainings in a row that failed: each cost a debit, so no more before a person looked */
+#define NODE_POLL_MS      25000 /* with a study joined */
+#define NODE_POLL_NEW_MS  3000  /* before that: a person is waiting for the plan */
+#define NODE_RETRY_MS     1000
 
 typedef enum node_phase {
     NODE_POLLING,
@@ -73,6 +74,7 @@ typedef struct node_plan {
     uint32_t refused_round;
     uint32_t rounds, local_steps, last_round; /* last_round: the newest round that is over for this node */
     uint32_t burns, burn_round;
+    uint32_t failures; /* trainings in a row that failed since the start or the last command; not persistent */
     uint32_t clip_units, slot_ms, min_cohort;
     uint64_t noise_variance, update_bytes, model_bytes, declared_patients;
     dp_rate rate;

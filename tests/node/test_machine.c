@@ -291,6 +291,25 @@ static void an_upload_that_contradicts_an_earlier_one_halts_the_node(void **stat
     assert_int_equal(out.n, 0);
 }
 
+static void training_that_cannot_work_does_not_eat_the_budget(void **state)
+{
+    (void)state;
+    for (uint32_t round = 1; round <= NODE_MAX_FAILURES; round++) { /* an image that the disk lost, no memory */
+        to_training(round, 10 * round);
+        step(NODE_EV_TRAIN_FAILED, 10 * round + 5);
+        assert_string_equal(entry(DP_BURN)->reason, "training-failed");
+    }
+    const double spent = s.filter.spent;
+    announce(5, 100);
+    assert_string_equal(entry(DP_REFUSE)->reason, "training-failed");
+    assert_null(find(NODE_FETCH));
+    assert_true(s.filter.spent == spent);
+    step(NODE_EV_POLICY, 110); /* a person did something about it */
+    to_training(6, 120);
+    step(NODE_EV_TRAINED, 130);
+    assert_int_equal(s.plans[0].failures, 0);
+}
+
 static void a_round_that_closed_without_it_burns(void **state)
 {
     (void)state;
@@ -329,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup(a_coordinator_with_plans_without_end_does_not_make_it_spin, begin),
         cmocka_unit_test_setup(a_study_that_cannot_be_joined_does_not_keep_it_from_the_others, begin),
         cmocka_unit_test_setup(an_upload_that_contradicts_an_earlier_one_halts_the_node, begin),
+        cmocka_unit_test_setup(training_that_cannot_work_does_not_eat_the_budget, begin),
         cmocka_unit_test_setup(a_round_that_closed_without_it_burns, begin),
         cmocka_unit_test_setup(an_old_round_again_is_not_taken, begin),
     };
