@@ -8,9 +8,11 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -112,19 +114,21 @@ static uint16_t free_port(void)
 
 static void start(consortium *c)
 {
-    const char *args[] = {PROGRAM, "run", "--dir", c->dir, NULL};
+    char ready[3200], line[8];
+    snprintf(ready, sizeof ready, "%s.ready", c->dir);
+    unlink(ready);
+    assert_int_equal(mkfifo(ready, 0600), 0);
+    struct pollfd said = {.fd = open(ready, O_RDWR | O_CLOEXEC), .events = POLLIN};
+    const char *args[] = {PROGRAM, "run", "--dir", c->dir, "--notify", ready, NULL};
     const char *log = getenv("CORDON_TEST_LOG"); /* to look at when a test fails */
     const int out = open(log ? log : "/dev/null", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     c->pid = spawn(args, out);
     close(out);
-    for (int i = 0; i < 600; i++) { /* until it answers */
-        if (cmd("status", "--dir", c->dir) == 0 && strstr(output, ", running"))
-            return;
-        if (waitpid(c->pid, NULL, WNOHANG) != 0)
-            fail_msg("the coordinator ended; see CORDON_TEST_LOG");
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-    }
-    fail_msg("the coordinator does not answer: %s", output);
+    if (poll(&said, 1, 30000) != 1 || read(said.fd, line, sizeof line) < 5)
+        fail_msg("the coordinator does not say that it serves; see CORDON_TEST_LOG");
+    close(said.fd);
+    assert_int_equal(cmd("status", "--dir", c->dir), 0);
+    assert_non_null(strstr(output, ", running"));
 }
 
 static consortium *make(const char *scratch)
@@ -366,12 +370,10 @@ static void a_revoked_hospital_is_cut_off_at_once(void **state)
     assert_ok(wire_client_open(&client, &config, &err), err);
     pack(&bytes, &c->hospitals[0], "a", &poll);
     assert_ok(wire_client_ask(client, bytes.bytes, bytes.size, 60000, on_reply, &w, &err), err);
-    for (int i = 0; i < 600; i++) { /* until the poll is parked */
+    const int64_t deadline = fl_clock_mono_ms() + 20000;
+    do /* until the poll is parked; each look is a process of its own */
         assert_int_equal(cmd("status", "--dir", c->dir), 0);
-        if (strstr(output, "seen"))
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-    }
+    while (!strstr(output, "seen") && fl_clock_mono_ms() < deadline);
     const int64_t before = fl_clock_mono_ms();
     assert_int_equal(cmd("revoke", "a", "--dir", c->dir), 0);
     assert_int_equal(sem_wait(&w.done), 0);
