@@ -49,6 +49,11 @@ static void explain_training(fl_buf *out, const nn_plan *p)
                   p->average == NN_AVERAGE_NONE ? "" : ", the released model is an average over rounds");
     fl_buf_printf(out, "What leaves the hospital in a round: one message of %llu bytes, always of this size.\n",
                   (unsigned long long)p->n_weights * (p->update_bits / 8));
+    fl_buf_printf(out,
+                  "When it leaves: at a whole multiple of %g s after the round was announced. Training must be shorter "
+                  "than that here: otherwise the time tells how many images a round took, which epsilon does not "
+                  "cover.\n",
+                  p->slot_ms / 1000.0);
 }
 
 static void explain_privacy(fl_buf *out, const nn_plan *p)

@@ -304,6 +304,9 @@ static void words_tell_the_cost_and_warn_of_too_many_weights(void **state)
     dp_segment s = {0.5, sqrt((double)p.noise_variance) / p.clip_units, 60};
     assert_true(fabs(epsilon - dp_epsilon_rdp(&s, 1, 1e-5, NULL)) < 0.02 && epsilon < 8);
     assert_null(strstr(text, "WARNING"));
+    char slot[64]; /* who approves sees it: a plan with a slot of a millisecond would tell how long training took */
+    snprintf(slot, sizeof slot, "at a whole multiple of %g s", p.slot_ms / 1000.0);
+    assert_non_null(strstr(text, slot));
     char other[3000], *name = strstr(study, "cnn-tiny");
     snprintf(other, sizeof other, "%.*scnn-small%s", (int)(name - study), study, name + strlen("cnn-tiny"));
     p = from(other);
