@@ -175,7 +175,7 @@ fl_code fl_dir_make(const char *path, fl_err *err)
 bool fl_file_exists(const char *path)
 {
     struct stat st;
-    return lstat(path, &st) == 0;
+    return lstat(path, &st) == 0 || errno == EACCES;
 }
 
 fl_code fl_dir_check(const char *path, fl_err *err)

@@ -14,7 +14,7 @@ fl_code fl_file_write(const char *path, const void *bytes, size_t n, unsigned mo
 
 /* Makes the folder and its parents, mode 0700 for what is new. */
 fl_code fl_dir_make(const char *path, fl_err *err) FL_MUST_USE;
-bool fl_file_exists(const char *path);
+bool fl_file_exists(const char *path); /* true as well where we may not look: opening it says so */
 fl_code fl_dir_check(const char *path, fl_err *err) FL_MUST_USE; /* exists and is writable */
 
 /* dir/name into a buffer; asserts that it fits. Returns out. */

@@ -83,7 +83,9 @@ static int on_closed(fl_cli *cli, const char *dir)
 static int once(fl_cli *cli, const char *dir, FILE *out, FILE *err)
 {
     const node_words *words = cli->user;
-    int code = wire_live_call(dir, cli->program, words->argc, words->argv, out, err);
+    char path[FL_PATH_MAX];
+    const bool is_node = strlen(dir) + 64 < FL_PATH_MAX && fl_file_exists(fl_path(path, dir, "node.ini"));
+    int code = !is_node ? -1 : wire_live_call(dir, cli->program, words->argc, words->argv, out, err);
     if (code >= 0)
         return code;
     FILE *before[2] = {cli->out, cli->err};
@@ -168,7 +170,7 @@ static void waits_for(char text[480], const node_session *s)
     uint32_t open = 0, over = 0, unapproved = st->n_plans, refused = st->n_plans;
     for (uint32_t i = 0; i < st->n_plans; i++) {
         const node_plan *p = &st->plans[i];
-        if (!p->approved && !p->left && unapproved == st->n_plans)
+        if (p->readable && !p->approved && !p->left && unapproved == st->n_plans)
             unapproved = i;
         if (p->approved && !p->left) {
             open += p->last_round < p->rounds;
