@@ -32,6 +32,7 @@ class Federation(cordon.Test):
             cordon.study("main", hospitals="alder, birch, cedar", rounds=ROUNDS, quorum=2, deadline_s=DEADLINE_S, slot_ms=1500,
                          architecture="cnn-tiny", shape="1x28x28", local_steps=STEPS, epsilon=6))
         greedy = self.hub.add_study(cordon.study("greedy", hospitals="alder", rounds=10, epsilon=20), "greedy.ini")
+        self.hub.command("study", "pause", "main")  # no round before everybody is here
         self.hub.server.start()
         for name, folder in images.items():
             node = self.hub.join(name, folder)
@@ -43,6 +44,8 @@ class Federation(cordon.Test):
         for node in (alder, birch, cedar):
             said = node.command("plan", "approve", self.plan, "--by", "Dr. Ada Lovelace", "--wait", 30)
             self.assertIn("approved by Dr. Ada Lovelace", said.out)
+            node.wait_status(lambda s: of_study(s, "main")["joined"], what="having joined")
+        self.hub.command("study", "resume", "main")
 
         self.the_coordinator_dies_in_a_round(alder, birch, cedar)
         self.a_node_dies_while_it_trains(alder)
