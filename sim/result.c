@@ -159,7 +159,7 @@ void sim_result_print(FILE *out, const sim_result *r, const nn_plan *plan, const
         fprintf(out, "  %-24s %10s %12s %10s %10s\n", h->list[i].name, number(a, r->local[i]),
                 number(b, r->local_nonprivate[i]), number(c, r->per_hospital[i]), number(d, r->epsilon[i]));
     fprintf(out, "  %-24s %10s\n\n", "mean of alone", number(a, mean_local(r)));
-    fprintf(out, "  alone: the same plan with the same privacy on that hospital only; alone, open: without privacy;\n"
+    fprintf(out, "  alone: the same plan with the same privacy on that hospital only; alone, open: without noise;\n"
                  "  global at: the global model on that hospital's own images (- where it has one class only)\n\n");
     fprintf(out, "  recall by class:");
     for (uint32_t i = 0; i < r->global.n_classes; i++)
