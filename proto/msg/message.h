@@ -95,7 +95,8 @@ typedef struct wire_message {
         struct { char note[WIRE_NOTE_MAX]; } head;
         struct { fl_hash object; uint64_t offset, total; const uint8_t *bytes; uint32_t n_bytes; } upload;
         struct { fl_hash update_hash; uint64_t update_bytes; fl_hash announce_hash; } released;
-        struct { const char *json; uint32_t n_bytes; uint32_t index; } plan;
+        struct { const char *json; uint32_t n_bytes; uint32_t index; } plan; /* json "{}": a study of others; it only
+                                                                                holds its place in the count */
         wire_announce announce;
         struct { fl_hash object; uint64_t offset, total; const uint8_t *bytes; uint32_t n_bytes; } bytes;
         struct { char note[WIRE_NOTE_MAX]; } cosigned;  /* the note with the coordinator's signature line added */

@@ -248,9 +248,11 @@ static void only_the_canonical_encoding_is_read(void **state)
     assert_int_equal(FORGED(&err, HEAD, 0x92, 0x02, 2, 0x08, 1), FL_EFORMAT);       /* a field inside NOTHING */
     assert_int_equal(FORGED(&err, HEAD, 0x40, 1, 0x92, 0x02, 0), FL_EFORMAT);       /* unknown field 8 */
     assert_non_null(strstr(err.text, "unknown field 8"));
-    assert_int_equal(FORGED(&err, 0x08, 1, 0x12, 3, 'a', 0, 'b', 0x92, 0x02, 0), FL_EFORMAT); /* a 0 inside a text */
-    assert_int_equal(FORGED(&err, HEAD), FL_EFORMAT);                                         /* no body */
-    assert_int_equal(FORGED(&err, 0x08, 2, 0x12, 1, 'a', 0x92, 0x02, 0), FL_EFORMAT);         /* version 2 */
+    assert_int_equal(FORGED(&err, 0x08, 1, 0x12, 3, 'a', 0, 'b', 0x92, 0x02, 0), FL_EFORMAT);   /* a 0 inside a text */
+    assert_int_equal(FORGED(&err, HEAD, 0xc2, 0x02, 7, 0x08, 1, 0x10, 1, 0x1a, 1, 'x'), FL_OK); /* retry: yes */
+    assert_int_equal(FORGED(&err, HEAD, 0xc2, 0x02, 7, 0x08, 1, 0x10, 2, 0x1a, 1, 'x'), FL_EFORMAT); /* very much so */
+    assert_int_equal(FORGED(&err, HEAD), FL_EFORMAT);                                                /* no body */
+    assert_int_equal(FORGED(&err, 0x08, 2, 0x12, 1, 'a', 0x92, 0x02, 0), FL_EFORMAT);                /* version 2 */
     assert_non_null(strstr(err.text, "version is 2"));
     assert_int_equal(FORGED(&err, 0x12, 1, 'a', 0x92, 0x02, 0), FL_EFORMAT);     /* no version */
     assert_int_equal(FORGED(&err, 0x08, 1, 0x92, 0x02, 0), FL_EFORMAT);          /* no sender */
