@@ -12,7 +12,7 @@ import cordon
 from cordon import AUDIT, COORDINATOR, ok
 
 STEP = 40 if cordon.SMALL else 1
-HUB_STEP = 97 if cordon.SMALL else 23
+HUB_STEP = 97 if cordon.SMALL else 61
 
 
 class Tamper(cordon.Test):
