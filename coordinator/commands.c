@@ -74,7 +74,7 @@ static fl_code read_study(nn_plan *plan, const char *path, fl_err *err)
     strcpy(copy, path);
     fl_buf_init(&text, STUDY_TEXT_MAX);
     fl_code rc = fl_file_read(&text, path, err);
-    if (rc == FL_OK && memchr(text.bytes, 0, text.size))
+    if (rc == FL_OK && memchr(fl_buf_text(&text), 0, text.size))
         rc = fl_fail(err, FL_EFORMAT, "%s: is not a text", path);
     if (rc == FL_OK)
         rc = nn_plan_from_study(plan, fl_buf_text(&text), path, dirname(copy), err);

@@ -119,7 +119,7 @@ fl_code node_policy_load(node_policy *p, const char *dir, fl_err *err)
     fl_buf_init(&text, 1 << 20);
     fl_path(path, dir, NODE_POLICY_NAME);
     fl_code rc = fl_file_read(&text, path, err);
-    if (rc == FL_OK && memchr(text.bytes, 0, text.size))
+    if (rc == FL_OK && memchr(fl_buf_text(&text), 0, text.size))
         rc = fl_fail(err, FL_EFORMAT, "%s: holds a zero byte: this is no text", path);
     if (rc == FL_OK)
         rc = node_policy_parse(p, fl_buf_text(&text), path, err);
