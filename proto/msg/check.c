@@ -172,8 +172,6 @@ static fl_code wire_check_announce(const wire_message *m, fl_err *err)
     RANGE("model_bytes", a->model_bytes, 1, WIRE_OBJECT_MAX);
     if (a->deadline_s > DAYS_31_S)
         return bad(m, err, "deadline_s", a->deadline_s, 0, DAYS_31_S);
-    if (a->slot_s > DAYS_31_S)
-        return bad(m, err, "slot_s", a->slot_s, 0, DAYS_31_S);
     RANGE("number of sites", a->n_sites, 1, WIRE_SITES_MAX);
     for (uint32_t i = 0; i < a->n_sites; i++) {
         if (!wire_name_ok(a->sites[i].name))

@@ -137,7 +137,6 @@ static void compose_reply(composed *c, const wire_message *m)
     case WIRE_ANNOUNCE:
         compose_announce(c, &c->body.announce, &m->u.announce);
         c->body.announce.deadline_s = m->u.announce.deadline_s;
-        c->body.announce.slot_s = m->u.announce.slot_s;
         c->announce_hash = wire_announce_hash(&m->u.announce);
         c->body.announce.announce_hash = hash_data(&c->announce_hash);
         BODY(ANNOUNCE, announce, announce);
@@ -269,7 +268,6 @@ static fl_code take_announce(wire_announce *out, wire_decoder *d, const WirePb__
         .round = p->round,
         .model_bytes = p->model_bytes,
         .deadline_s = p->deadline_s,
-        .slot_s = p->slot_s,
         .n_sites = (uint32_t)p->n_sites,
         .sites = sites,
     };

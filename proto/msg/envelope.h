@@ -59,8 +59,8 @@ fl_code wire_check_reply(const wire_message *request, const wire_message *reply,
  * allowed, for a retry sends the same bytes; what was done under a request id is not done twice by the receiver. */
 fl_code wire_check_fresh(uint64_t *last, const wire_message *m, fl_err *err) FL_MUST_USE;
 
-/* SHA-256 of the packed Announce with announce_hash absent and deadline_s = slot_s = 0: those two are relative to the
- * moment and to the site, all else is the same for everybody in the round. */
+/* SHA-256 of the packed Announce with announce_hash absent and deadline_s = 0: that one is relative to the moment,
+ * all else is the same for everybody in the round. */
 fl_hash wire_announce_hash(const wire_announce *a);
 
 /* What a receipt signs: "cordon receipt v1\n" study "\n" round "\n" node "\n" debit "\n" update_hash "\n", round in decimal,

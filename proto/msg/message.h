@@ -24,6 +24,8 @@
 
 #include "base/object.h"
 
+/* clang-format off */
+
 #define WIRE_NAME_MAX   64       /* with the terminating 0; [A-Za-z0-9._-] */
 #define WIRE_NOTE_MAX   512      /* a signed checkpoint */
 #define WIRE_TEXT_MAX   256
@@ -68,11 +70,10 @@ typedef struct wire_poll {
 typedef struct wire_announce {
     uint32_t round;
     fl_hash plan_hash, model_hash, announce_hash; /* announce_hash = SHA-256 of the announce's own wire bytes with this
-                                                     field, deadline_s and slot_s empty (wire_announce_hash); filled
+                                                     field and deadline_s empty (wire_announce_hash); filled
                                                      when composed and checked when decoded */
     uint64_t model_bytes;
     uint32_t deadline_s;         /* seconds left */
-    uint32_t slot_s;             /* seconds after the announce before an update is sent: the round's slot */
     uint32_t n_sites;
     const wire_site *sites;      /* 1 to WIRE_SITES_MAX, names strictly ascending (bytewise). Decoded: points into the
                                     decoder's memory; composed: the caller's */
@@ -105,5 +106,7 @@ typedef struct wire_message {
         struct { wire_error_code code; bool retry; char text[WIRE_TEXT_MAX]; } error;
     } u;
 } wire_message;
+
+/* clang-format on */
 
 #endif

@@ -34,11 +34,11 @@ NOTE = "cordon/st-anna\n17\nAAAA\n\n\u2014 cordon/st-anna BBBB\n"
 SITES = [("mercy", 800, 0, fill(0)), ("st-anna", 1200, 17, fill(0x77))]
 
 
-def announce(deadline_s, slot_s, own_hash):
+def announce(deadline_s, own_hash):
     out = number(1, 3) + data(2, fill(0x33)) + data(3, fill(0x66)) + data(4, own_hash) + number(5, 1000)
-    out += number(6, deadline_s) + number(7, slot_s)
+    out += number(6, deadline_s)
     for name, patients, size, root in SITES:
-        out += data(8, data(1, name) + number(2, patients) + number(3, size) + data(4, root))
+        out += data(7, data(1, name) + number(2, patients) + number(3, size) + data(4, root))
     return out
 
 
@@ -54,7 +54,7 @@ BODIES = [
     ("UPLOAD", 20, piece(0x44, 4, 10, "update")),
     ("RELEASED", 21, data(1, fill(0x44)) + number(2, 10) + data(3, fill(0x55))),
     ("LEAVE", 22, b""),
-    ("ANNOUNCE", 32, announce(3600, 120, hashlib.sha256(announce(0, 0, b"")).digest())),
+    ("ANNOUNCE", 32, announce(3600, hashlib.sha256(announce(0, b"")).digest())),
     ("PLAN", 33, data(1, '{"name":"chest-1"}') + number(2, 1)),
     ("NOTHING", 34, b""),
     ("BYTES", 35, piece(0x66, 0, 4, "abcd")),

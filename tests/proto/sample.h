@@ -70,7 +70,6 @@ static inline void sample_body(wire_message *m)
                                         .model_hash = sample_hash(0x66),
                                         .model_bytes = 1000,
                                         .deadline_s = 3600,
-                                        .slot_s = 120,
                                         .n_sites = 2,
                                         .sites = sites};
         break;
