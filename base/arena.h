@@ -11,8 +11,8 @@ typedef struct fl_arena {
 
 fl_code fl_arena_init(fl_arena *a, size_t size_bytes, fl_err *err) FL_MUST_USE; /* memory is zeroed */
 void fl_arena_fini(fl_arena *a);
-void *fl_arena_cut(fl_arena *a, size_t size_bytes);  /* asserts that it fits: whoever sized the arena knew */
-size_t fl_arena_round(size_t size_bytes);            /* what a cut of this size takes */
+void *fl_arena_cut(fl_arena *a, size_t size_bytes); /* asserts that it fits: whoever sized the arena knew */
+size_t fl_arena_round(size_t size_bytes);           /* what a cut of this size takes */
 /* a*b, or SIZE_MAX when it does not fit: sizes made from outside numbers go through this */
 size_t fl_size_mul(size_t a, size_t b);
 

@@ -20,8 +20,8 @@ typedef struct fl_buf {
 } fl_buf;
 
 void fl_buf_init(fl_buf *b, size_t max_bytes);
-void fl_buf_fini(fl_buf *b);              /* NULL and zeroed are fine */
-void fl_buf_clear(fl_buf *b);             /* size 0, memory kept, failed reset */
+void fl_buf_fini(fl_buf *b);  /* NULL and zeroed are fine */
+void fl_buf_clear(fl_buf *b); /* size 0, memory kept, failed reset */
 void fl_buf_add(fl_buf *b, const void *bytes, size_t n);
 void fl_buf_add_text(fl_buf *b, const char *text);
 void fl_buf_printf(fl_buf *b, const char *format, ...) FL_PRINTF(2, 3);

@@ -25,12 +25,12 @@ typedef enum fl_config_type {
 typedef struct fl_config_row {
     const char *section, *key;
     fl_config_type type;
-    size_t offset, size;      /* in the caller's struct */
-    double min, max;          /* both 0: no range (a text: as long as fits) */
-    const char *fallback;     /* NULL: the key must be there */
+    size_t offset, size;  /* in the caller's struct */
+    double min, max;      /* both 0: no range (a text: as long as fits) */
+    const char *fallback; /* NULL: the key must be there */
     const char *choices;
-    const char *help;         /* one sentence */
-    bool or_auto;             /* INT, REAL, DECIMAL: also the word "auto"; INT: INT64_MIN, REAL: NaN, DECIMAL: "auto" */
+    const char *help; /* one sentence */
+    bool or_auto;     /* INT, REAL, DECIMAL: also the word "auto"; INT: INT64_MIN, REAL: NaN, DECIMAL: "auto" */
 } fl_config_row;
 
 /* Fills *out (caller zeroes it). text is the file's content, name stands in messages. */

@@ -41,11 +41,11 @@ typedef struct fl_query {
 
 fl_code fl_query_open(fl_query *q, fl_db *db, const char *sql, fl_err *err) FL_MUST_USE;
 void fl_bind_int(fl_query *q, int index_from_1, int64_t value);
-void fl_bind_text(fl_query *q, int index_from_1, const char *text);              /* copied */
-void fl_bind_blob(fl_query *q, int index_from_1, const void *bytes, size_t n);   /* copied */
+void fl_bind_text(fl_query *q, int index_from_1, const char *text);            /* copied */
+void fl_bind_blob(fl_query *q, int index_from_1, const void *bytes, size_t n); /* copied */
 bool fl_query_row(fl_query *q);
 int64_t fl_column_int(fl_query *q, int index_from_0);
-const char *fl_column_text(fl_query *q, int index_from_0);                       /* "" for NULL; until the next row */
+const char *fl_column_text(fl_query *q, int index_from_0); /* "" for NULL; until the next row */
 const void *fl_column_blob(fl_query *q, int index_from_0, size_t *n);
 fl_code fl_query_close(fl_query *q, fl_err *err) FL_MUST_USE;
 /* Runs to the end without rows of interest (INSERT, UPDATE, DELETE) and closes. Closing again does nothing. */

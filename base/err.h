@@ -24,7 +24,7 @@ typedef struct fl_err {
     char text[480];
 } fl_err;
 
-#define FL_MUST_USE __attribute__((warn_unused_result))
+#define FL_MUST_USE     __attribute__((warn_unused_result))
 #define FL_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 /* For functions that have nothing to clean up. */

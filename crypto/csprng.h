@@ -11,7 +11,7 @@
 
 typedef struct fl_csprng {
     uint8_t block[4096];
-    size_t used;     /* bytes of block already given out and wiped */
+    size_t used; /* bytes of block already given out and wiped */
     int64_t pid_plus_1;
 } fl_csprng;
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FL_SIGNATURE_SIZE 64
+#define FL_SIGNATURE_SIZE  64
 #define FL_PUBLIC_KEY_SIZE 32
 
 typedef struct fl_sign_key {
@@ -18,9 +18,11 @@ typedef struct fl_sign_key {
     void *handle; /* EVP_PKEY */
 } fl_sign_key;
 
-fl_code fl_sign_key_make(fl_sign_key *key, fl_err *err) FL_MUST_USE;                         /* from the system's CSPRNG */
-fl_code fl_sign_key_from_seed(fl_sign_key *key, const uint8_t seed[32], fl_err *err) FL_MUST_USE; /* simulator and tests */
-fl_code fl_sign_key_load(fl_sign_key *key, const char *path, fl_err *err) FL_MUST_USE;  /* refuses a file others can read */
+fl_code fl_sign_key_make(fl_sign_key *key, fl_err *err) FL_MUST_USE; /* from the system's CSPRNG */
+fl_code fl_sign_key_from_seed(fl_sign_key *key, const uint8_t seed[32],
+                              fl_err *err) FL_MUST_USE; /* simulator and tests */
+fl_code fl_sign_key_load(fl_sign_key *key, const char *path,
+                         fl_err *err) FL_MUST_USE; /* refuses a file others can read */
 fl_code fl_sign_key_save(const fl_sign_key *key, const char *path, fl_err *err) FL_MUST_USE; /* refuses to overwrite */
 void fl_sign_key_fini(fl_sign_key *key);
 void fl_sign(uint8_t signature[FL_SIGNATURE_SIZE], const fl_sign_key *key, const void *message, size_t n);

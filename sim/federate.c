@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STUDY_MAX   65536
-#define WORLD_MS    ((int64_t)1000 * 3600 * 24 * 365)
+#define STUDY_MAX 65536
+#define WORLD_MS  ((int64_t)1000 * 3600 * 24 * 365)
 
 typedef struct federation {
     const nn_plan *plan;
@@ -176,8 +176,8 @@ fl_code sim_federate(sim_result *out, nn_plan *plan, sim_hospitals *hospitals, c
         return rc;
     if (plan->quorum > hospitals->n) {
         sim_hospitals_fini(hospitals);
-        return fl_fail(err, FL_EREFUSED, "%s: the quorum is %u and there are %u hospitals", options->study, plan->quorum,
-                       hospitals->n);
+        return fl_fail(err, FL_EREFUSED, "%s: the quorum is %u and there are %u hospitals", options->study,
+                       plan->quorum, hospitals->n);
     }
     if (options->open)
         plan->is_private = false;

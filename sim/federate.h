@@ -13,7 +13,7 @@ typedef struct sim_federate_options {
     uint32_t n_hospitals; /* 0: all */
     bool has_seed, open;
     uint64_t seed;
-    unsigned n_threads;   /* 0: one per core */
+    unsigned n_threads; /* 0: one per core */
 } sim_federate_options;
 
 /* plan: the study's, resolved, with the seed put in. The caller frees hospitals with sim_hospitals_fini. */

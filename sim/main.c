@@ -139,7 +139,8 @@ static fl_code judged(fl_cli *cli, sim_result *r, nn_plan *plan, sim_hospitals *
     return rc;
 }
 
-static fl_code write_json(const char *path, const sim_result *r, const nn_plan *plan, const sim_hospitals *h, fl_err *err)
+static fl_code write_json(const char *path, const sim_result *r, const nn_plan *plan, const sim_hospitals *h,
+                          fl_err *err)
 {
     fl_buf json;
     if (!path)
@@ -162,8 +163,7 @@ static int judge(fl_cli *cli)
     int code = 3;
     if (!r || !plan)
         fprintf(cli->err, "%s: out of memory\n", cli->program);
-    else if (judged(cli, r, plan, &h, &w, &err) ||
-             write_json(fl_cli_value(cli, "json-file"), r, plan, &h, &err))
+    else if (judged(cli, r, plan, &h, &w, &err) || write_json(fl_cli_value(cli, "json-file"), r, plan, &h, &err))
         code = fl_cli_fail(cli, &err);
     else {
         (void)print_result(cli, r, plan, &h);
@@ -229,7 +229,8 @@ static fl_code world_plan(nn_plan *plan, uint32_t nodes, uint32_t rounds, fl_err
 
 static fl_code parse_faults(sim_faults *f, const char *list, fl_err *err)
 {
-    const sim_faults all = {.lose = 0.05, .repeat = 0.05, .crash_node = 0.004, .crash_coordinator = 0.002, .delay_ms = 400};
+    const sim_faults all = {
+        .lose = 0.05, .repeat = 0.05, .crash_node = 0.004, .crash_coordinator = 0.002, .delay_ms = 400};
     char copy[128], *save = NULL;
     snprintf(copy, sizeof copy, "%s", list ? list : "all");
     for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
@@ -275,8 +276,8 @@ static int print_world(fl_cli *cli, sim_world *w, int64_t seed, const nn_plan *p
         fl_buf_fini(&text);
         fl_json_free(j);
     } else {
-        fprintf(cli->out, "seed %lld: %u rounds, %llu events, %u crashes, %lld virtual seconds, hash %s\n", (long long)seed,
-                plan->rounds, (unsigned long long)sim_world_events(w), sim_world_crashes(w),
+        fprintf(cli->out, "seed %lld: %u rounds, %llu events, %u crashes, %lld virtual seconds, hash %s\n",
+                (long long)seed, plan->rounds, (unsigned long long)sim_world_events(w), sim_world_crashes(w),
                 (long long)(sim_world_now(w) / 1000), hex);
         for (uint32_t i = 0; i < n && sim_world_violation(w, i)[0]; i++)
             fprintf(cli->out, "violation: %s\n", sim_world_violation(w, i));
@@ -350,17 +351,20 @@ static int split(fl_cli *cli)
 }
 
 static const fl_cli_command commands[] = {
-    {"federate", "", "a whole study on this machine: real training, no network", federate_options, 0, 0, federate, NULL},
+    {"federate", "", "a whole study on this machine: real training, no network", federate_options, 0, 0, federate,
+     NULL},
     {"world", "", "nodes and a coordinator in a faulty virtual world", world_options, 0, 0, world, NULL},
     {"phantom", "", "synthetic radiographs as DICOM with planted identities", phantom_options, 0, 0, phantom, NULL},
-    {"judge", "", "a federation's model on the pooled split, beside each hospital alone", judge_options, 0, 0, judge, NULL},
-    {"split", "", "a manifest as one labels.csv per hospital, for `cordon-node data add`", split_options, 0, 0, split, NULL},
+    {"judge", "", "a federation's model on the pooled split, beside each hospital alone", judge_options, 0, 0, judge,
+     NULL},
+    {"split", "", "a manifest as one labels.csv per hospital, for `cordon-node data add`", split_options, 0, 0, split,
+     NULL},
     {0},
 };
 
 int main(int argc, char **argv)
 {
     setenv("FL_LOG_LEVEL", "error", 0); /* what nodes say in a simulation is noise */
-    return fl_cli_main("cordon-sim", "simulations: federations, faults and phantoms on one machine", commands, argc, argv,
-                       NULL);
+    return fl_cli_main("cordon-sim", "simulations: federations, faults and phantoms on one machine", commands, argc,
+                       argv, NULL);
 }

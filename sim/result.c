@@ -18,7 +18,8 @@ static fl_code one_round(nn_server *server, const nn_plan *plan, nn_trainer **tr
     uint64_t total = 0;
     memset(sum, 0, plan->n_weights * sizeof *sum);
     for (uint32_t i = 0; i < n; i++) {
-        fl_code rc = nn_trainer_update(trainers[i], u, nn_server_model(server), declared[i], round + 1, random, NULL, err);
+        fl_code rc = nn_trainer_update(trainers[i], u, nn_server_model(server), declared[i], round + 1, random, NULL,
+                                       err);
         if (rc)
             return rc;
         nn_server_sum(sum, u, plan->n_weights);
@@ -153,7 +154,8 @@ void sim_result_print(FILE *out, const sim_result *r, const nn_plan *plan, const
             strcmp(r->global.metric, "auroc") == 0 ? "AUROC" : "balanced accuracy", h->judge_name, r->global.n_images,
             r->global.n_patients);
     fprintf(out, "  %-24s %10s  %s\n", "", "", "95 % interval");
-    fprintf(out, "  %-24s %10s  %.3f - %.3f\n\n", "global model", number(a, r->global.value), r->global.low, r->global.high);
+    fprintf(out, "  %-24s %10s  %.3f - %.3f\n\n", "global model", number(a, r->global.value), r->global.low,
+            r->global.high);
     fprintf(out, "  %-24s %10s %12s %10s %10s\n", "hospital", "alone", "alone, open", "global at", "epsilon");
     for (uint32_t i = 0; i < r->n; i++)
         fprintf(out, "  %-24s %10s %12s %10s %10s\n", h->list[i].name, number(a, r->local[i]),

@@ -31,10 +31,10 @@ typedef struct event {
 
 typedef struct site {
     node_store store;
-    node_host *host;    /* NULL: down */
+    node_host *host; /* NULL: down */
     node_policy policy;
-    uint32_t epoch;     /* counts lives: what belongs to an earlier one is dropped */
-    uint64_t ticket;    /* of the request that is out; 0: none */
+    uint32_t epoch;  /* counts lives: what belongs to an earlier one is dropped */
+    uint64_t ticket; /* of the request that is out; 0: none */
     int64_t timer_ms;
     sim_world *world;
     uint32_t index;
@@ -181,11 +181,9 @@ static void node_sends(void *ctx, const uint8_t *bytes, size_t n, unsigned timeo
                             .ticket = ticket,
                             .n = n,
                             .bytes = copy(bytes, n)});
-    push(w, (event){.at_ms = w->now_ms + timeout_ms,
-                    .kind = NO_REPLY,
-                    .node = s->index,
-                    .epoch = s->epoch,
-                    .ticket = ticket});
+    push(w,
+         (event){
+             .at_ms = w->now_ms + timeout_ms, .kind = NO_REPLY, .node = s->index, .epoch = s->epoch, .ticket = ticket});
 }
 
 static void coordinator_replies(void *ctx, uint64_t ticket, const uint8_t *bytes, size_t n)
@@ -345,7 +343,8 @@ static void coordinator_down(sim_world *w)
     w->host = NULL;
     w->coord_epoch++;
     w->n_crashes++;
-    push(w, (event){.at_ms = w->now_ms + 100 + delay(w), .kind = COORD_UP, .node = COORDINATOR, .epoch = w->coord_epoch});
+    push(w,
+         (event){.at_ms = w->now_ms + 100 + delay(w), .kind = COORD_UP, .node = COORDINATOR, .epoch = w->coord_epoch});
 }
 
 /* The person at each hospital says yes to whatever arrives. */

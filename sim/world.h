@@ -23,17 +23,17 @@
 typedef struct sim_world sim_world;
 
 typedef struct sim_faults {
-    double lose, repeat;           /* probability for each request and each reply */
+    double lose, repeat;                  /* probability for each request and each reply */
     double crash_node, crash_coordinator; /* for each event */
-    int64_t delay_ms;              /* up to so much each way */
+    int64_t delay_ms;                     /* up to so much each way */
 } sim_faults;
 
 typedef struct sim_world_config {
     uint64_t seed;
     uint32_t n_nodes;
-    const char *const *names;      /* of the nodes; NULL: node-000, node-001, ... */
-    const uint64_t *declared;      /* patients; NULL: 1000 each */
-    const char *epsilon, *delta;   /* every node's policy */
+    const char *const *names;    /* of the nodes; NULL: node-000, node-001, ... */
+    const uint64_t *declared;    /* patients; NULL: 1000 each */
+    const char *epsilon, *delta; /* every node's policy */
     sim_faults faults;
     /* Makes the update of a node as an object in its store. Called once for each TRAIN. */
     fl_code (*train)(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,

@@ -36,9 +36,9 @@ typedef struct wire_invitation {
     char name[WIRE_NAME_MAX];       /* the hospital */
     int64_t expires_s;              /* wall clock */
     char ca_pem[FL_PEM_MAX];
-    char cert_pem[FL_PEM_MAX];      /* one-time, FL_CERT_ENROL */
-    char key_pem[FL_PEM_MAX];       /* secret */
-    fl_hash fingerprint;            /* of the CA certificate; filled by parse: what people compare */
+    char cert_pem[FL_PEM_MAX]; /* one-time, FL_CERT_ENROL */
+    char key_pem[FL_PEM_MAX];  /* secret */
+    fl_hash fingerprint;       /* of the CA certificate; filled by parse: what people compare */
 } wire_invitation;
 
 /* Appends the line, with no newline. */
@@ -53,18 +53,18 @@ fl_code wire_address_split(char host[256], uint16_t *port, const char *address, 
 
 typedef struct wire_enrol {
     char name[WIRE_NAME_MAX];
-    char request_pem[FL_PEM_MAX];                /* certificate request for the node's own TLS key */
-    uint8_t public_key[FL_PUBLIC_KEY_SIZE];      /* Ed25519, signs envelopes and the ledger */
-    char vkey[WIRE_VKEY_MAX];                    /* the ledger's verifier key text */
+    char request_pem[FL_PEM_MAX];           /* certificate request for the node's own TLS key */
+    uint8_t public_key[FL_PUBLIC_KEY_SIZE]; /* Ed25519, signs envelopes and the ledger */
+    char vkey[WIRE_VKEY_MAX];               /* the ledger's verifier key text */
 } wire_enrol;
 
 typedef struct wire_enrolled {
-    bool refused;                                /* then only text, name, public_key and vkey count */
-    char text[WIRE_TEXT_MAX];                    /* why */
-    char name[WIRE_NAME_MAX];                    /* the coordinator's */
+    bool refused;             /* then only text, name, public_key and vkey count */
+    char text[WIRE_TEXT_MAX]; /* why */
+    char name[WIRE_NAME_MAX]; /* the coordinator's */
     uint8_t public_key[FL_PUBLIC_KEY_SIZE];
     char vkey[WIRE_VKEY_MAX];
-    char cert_pem[FL_PEM_MAX];                   /* the node's certificate */
+    char cert_pem[FL_PEM_MAX]; /* the node's certificate */
 } wire_enrolled;
 
 bool wire_is_enrol(const uint8_t *bytes, size_t n); /* starts as an enrolment request does */

@@ -77,6 +77,6 @@ bool wire_receipt_verify(const uint8_t signature[FL_SIGNATURE_SIZE], const uint8
 const char *wire_kind_name(wire_kind kind);        /* "POLL"; "?" for others */
 const char *wire_error_name(wire_error_code code); /* "stale round"; "?" for others */
 bool wire_kind_is_request(wire_kind kind);
-bool wire_name_ok(const char *name);               /* 1 to 63 of [A-Za-z0-9._-] */
+bool wire_name_ok(const char *name); /* 1 to 63 of [A-Za-z0-9._-] */
 
 #endif
