@@ -128,6 +128,14 @@ static wire_message about_round(const node_state *s, wire_kind kind)
     return m;
 }
 
+/* A round was refused because of budget or policy, and that still stands: the coordinator need not wait for this site
+ * until it joins again. */
+static bool is_shut_out(const node_state *s, const node_plan *p)
+{
+    return (p->refused == NODE_R_OVER_BUDGET && (!s->has_filter || !dp_filter_admits(&s->filter, p->cost))) ||
+           (p->refused == NODE_R_POLICY && !p->within_policy);
+}
+
 static void ask_next(node_state *s, const node_event *ev, node_actions *out)
 {
     wire_message m;
@@ -136,8 +144,9 @@ static void ask_next(node_state *s, const node_event *ev, node_actions *out)
     for (uint32_t i = 0; i < s->n_plans; i++) {
         const node_plan *p = &s->plans[i];
         any_joined |= p->joined && !p->left;
-        bool join = p->approved && p->within_policy && !p->joined && !p->left;
-        bool leave = p->joined && p->left;
+        const bool out_of_it = p->left || is_shut_out(s, p);
+        const bool join = p->approved && p->within_policy && !p->joined && !out_of_it;
+        const bool leave = p->joined && out_of_it;
         if ((!join && !leave) || s->poll_next)
             continue;
         m.kind = join ? WIRE_JOIN : WIRE_LEAVE;
@@ -225,8 +234,6 @@ static void refuse(node_state *s, const node_event *ev, node_actions *out, uint3
     }
     if (p->last_round < round)
         p->last_round = round;
-    if (reason == NODE_R_OVER_BUDGET && p->joined)
-        p->left = true; /* no later round would fit either; the coordinator hears it and stops waiting */
     act(out, NODE_PUT_PLAN)->plan = plan;
     ask_next(s, ev, out);
 }

@@ -202,6 +202,25 @@ static void a_round_over_the_budget_is_refused_and_the_coordinator_told(void **s
     assert_int_equal(entry(DP_REFUSE)->round, 3);
     assert_null(entry(DP_RESERVE));
     assert_int_equal(s.request.kind, WIRE_LEAVE);
+    answer(WIRE_OK, 20);
+    assert_int_equal(s.request.kind, WIRE_POLL);
+    s.plans[0].cost = 0.1; /* the cap was raised */
+    answer(WIRE_NOTHING, 30);
+    assert_int_equal(s.request.kind, WIRE_JOIN);
+}
+
+static void a_policy_that_no_longer_allows_the_plan_leaves_and_joins_again(void **state)
+{
+    (void)state;
+    s.plans[0].within_policy = false;
+    announce(3, 10);
+    assert_string_equal(entry(DP_REFUSE)->reason, "outside-policy");
+    assert_int_equal(s.request.kind, WIRE_LEAVE);
+    answer(WIRE_OK, 20);
+    assert_int_equal(s.request.kind, WIRE_POLL);
+    s.plans[0].within_policy = true;
+    answer(WIRE_NOTHING, 30);
+    assert_int_equal(s.request.kind, WIRE_JOIN);
 }
 
 static void what_was_not_approved_or_is_outside_the_policy_never_trains(void **state)
@@ -343,6 +362,7 @@ int main(void)
         cmocka_unit_test_setup(a_crash_after_release_sends_the_same_bytes, begin),
         cmocka_unit_test_setup(a_witness_with_another_head_halts_the_node, begin),
         cmocka_unit_test_setup(a_round_over_the_budget_is_refused_and_the_coordinator_told, begin),
+        cmocka_unit_test_setup(a_policy_that_no_longer_allows_the_plan_leaves_and_joins_again, begin),
         cmocka_unit_test_setup(what_was_not_approved_or_is_outside_the_policy_never_trains, begin),
         cmocka_unit_test_setup(what_a_person_changed_while_the_model_came_counts, begin),
         cmocka_unit_test_setup(a_coordinator_with_plans_without_end_does_not_make_it_spin, begin),
