@@ -124,7 +124,7 @@ class Federation(cordon.Test):
         node.server.start()
         node.server.wait_line(r"reason=over-budget")
         self.assertRegex(self.aggregated(5), r"contributions=[23]\b")
-        node.wait_status(lambda s: of_study(s, "main")["left"], what="having left")
+        node.wait_status(lambda s: not of_study(s, "main")["joined"], what="having left")
 
     def commands_on_live_folders_answer(self, node):
         self.assertEqual(node.status()["hospital"], "alder")
