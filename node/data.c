@@ -13,7 +13,7 @@ const char node_data_schema[] =
     "CREATE TABLE IF NOT EXISTS image(id INTEGER PRIMARY KEY, dataset TEXT NOT NULL, patient BLOB NOT NULL, sop BLOB,"
     " file BLOB NOT NULL, object BLOB NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, bits INTEGER NOT NULL,"
     " low INTEGER NOT NULL, high INTEGER NOT NULL, label TEXT NOT NULL, split INTEGER NOT NULL, modality TEXT NOT NULL,"
-    " body_part TEXT NOT NULL, view TEXT NOT NULL, laterality TEXT NOT NULL, UNIQUE(dataset, file));"
+    " body_part TEXT NOT NULL, view TEXT NOT NULL, laterality TEXT NOT NULL, UNIQUE(dataset, file, patient));"
     "CREATE INDEX IF NOT EXISTS image_patient ON image(dataset, patient);"
     "CREATE INDEX IF NOT EXISTS image_sop ON image(dataset, sop);"
     "CREATE INDEX IF NOT EXISTS image_object ON image(object);"

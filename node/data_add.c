@@ -418,13 +418,12 @@ static const char *no_label(const adder *a)
     return a->has_labels ? "no label: no row of the labels names this file" : "no label: give --labels labels.csv";
 }
 
-/* Of an image that is here already. NULL: the same again. */
+/* Of an image of this patient that is here already. NULL: the same again. Another patient's image is never asked: what
+ * is taken of one patient must not depend on another (sensitivity), so doubles across patients are for `data check`. */
 static const char *differs(const known *k, const candidate *c)
 {
     if (strcmp(k->label, c->row->text) != 0)
         return "the same image is here with another label";
-    if (c->has_patient && memcmp(k->patient, c->patient, 32) != 0)
-        return "the same image is here under another patient";
     if (c->row->split >= 0 && c->row->split != k->split)
         return "the same image is here in another split";
     return NULL;
@@ -493,7 +492,7 @@ static fl_code take(adder *a, candidate *c, fl_err *err)
     const char *why = NULL;
     uint16_t low, high;
     if (c->has_sop) {
-        FL_TRY(look_up(a, &same, KNOWN "sop = ?2", c->sop, NULL, err));
+        FL_TRY(look_up(a, &same, KNOWN "sop = ?2 AND patient = ?3", c->sop, c->patient, err));
         if (same.found && !(why = differs(&same, c))) {
             a->report->n_duplicates++;
             return FL_OK;
@@ -505,12 +504,12 @@ static fl_code take(adder *a, candidate *c, fl_err *err)
     FL_TRY(node_pixels_put(a->s->objects, &c->object, &c->image, err));
     assert(a->n_put < BATCH);
     a->put[a->n_put++] = c->object;
-    FL_TRY(look_up(a, &same, KNOWN "object = ?2 ORDER BY patient = ?3 DESC LIMIT 1", c->object.bytes, c->patient, err));
+    FL_TRY(look_up(a, &same, KNOWN "object = ?2 AND patient = ?3 LIMIT 1", c->object.bytes, c->patient, err));
     if (same.found && !same.is_constant) { /* constant images are all alike: they say nothing about a label */
         if (strcmp(same.label, c->row->text) != 0)
             return refuse(a, c->file, c->id.bytes, "the same pixels are here with another label", err);
         bool are_two = same.has_sop && c->has_sop; /* two instances by their UIDs: both are taken, `check` shows them */
-        if (!are_two && memcmp(same.patient, c->patient, 32) == 0) {
+        if (!are_two) {
             a->report->n_duplicates++;
             return FL_OK;
         }
@@ -524,9 +523,10 @@ static fl_code take(adder *a, candidate *c, fl_err *err)
     return remember(a, c, err);
 }
 
-/* The file is here already: no need to decode it again. */
-static fl_code again(adder *a, candidate *c, const known *k, fl_err *err)
+/* The file is here already: no need to decode it again, unless it is another patient's now (*is_other). */
+static fl_code again(adder *a, candidate *c, const known *k, bool *is_other, fl_err *err)
 {
+    *is_other = false;
     c->has_sop = k->has_sop;
     memcpy(c->sop, k->sop, 32);
     c->row = find_label(a, c);
@@ -535,6 +535,8 @@ static fl_code again(adder *a, candidate *c, const known *k, fl_err *err)
     if (!k->has_sop && c->row->has_patient) { /* a DICOM file says its own */
         memcpy(c->patient, c->row->patient, 32);
         c->has_patient = true;
+        if ((*is_other = memcmp(k->patient, c->patient, 32) != 0))
+            return FL_OK;
     }
     const char *why = differs(k, c);
     if (why)
@@ -582,8 +584,13 @@ static fl_code add_file(adder *a, candidate *c, fl_err *err)
         fl_wipe(a->bytes.bytes, a->bytes.size);
     c->id = node_keyed(a->s->pseudonym_key, "cordon file", content.bytes, sizeof content.bytes);
     FL_TRY(look_up(a, &same, KNOWN "file = ?2", c->id.bytes, NULL, err));
-    if (same.found)
-        return again(a, c, &same, err);
+    if (same.found) {
+        bool is_other;
+        FL_TRY(again(a, c, &same, &is_other, err));
+        if (!is_other)
+            return FL_OK;
+        c->has_patient = false;
+    }
     FL_TRY(decode(a, c, &ok, err));
     if (!ok)
         return FL_OK;
