@@ -304,6 +304,9 @@ static void print_limits(FILE *out, const node_policy *policy, const node_plan *
     limit_row(out, "clip_norm", p->clip_norm, "at most", policy->max_clip_norm,
               number(p->clip_norm) <= number(policy->max_clip_norm));
     limit_row(out, "rounds", rounds, "at most", most, p->rounds <= policy->max_rounds);
+    snprintf(rounds, sizeof rounds, "%u", p->slot_ms);
+    snprintf(most, sizeof most, "%u", policy->min_slot_ms);
+    limit_row(out, "slot_ms", rounds, "at least", most, p->slot_ms >= policy->min_slot_ms);
     fprintf(out, "  rounds with fewer than %u hospitals are not taken; declared patients: %u%s\n", policy->min_cohort,
             policy->declared_patients, policy->declared_patients ? "" : " (not typed yet)");
 }

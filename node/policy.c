@@ -11,7 +11,7 @@
 /* What the file holds, by the types of base/config.h. */
 typedef struct policy_file {
     char dataset[WIRE_NAME_MAX], epsilon[24], delta[24];
-    int64_t declared_patients, renyi_order, rungs, max_rounds, min_cohort;
+    int64_t declared_patients, renyi_order, rungs, max_rounds, min_cohort, min_slot_ms;
     char min_noise_multiplier[24], max_sampling_rate[24], max_clip_norm[24];
     int releases;
     bool burned_in, ultrasound, capture;
@@ -50,6 +50,9 @@ static const fl_config_row rows[] = {
      .fallback = "10000", .help = "The most rounds that a study may run."},
     {.section = "limits", .key = "min_cohort", .type = FL_CONFIG_INT, AT(min_cohort), .min = 1, .max = 256,
      .fallback = "2", .help = "The fewest hospitals in a round; alone, this hospital's update would be the model."},
+    {.section = "limits", .key = "min_slot_ms", .type = FL_CONFIG_INT, AT(min_slot_ms), .min = 1, .max = 86400000,
+     .fallback = "100", .help = "The shortest slot, in milliseconds: updates leave at whole slots, and a slot shorter "
+     "than training would tell how many images were drawn."},
     {.section = "limits", .key = "releases", .type = FL_CONFIG_CHOICE, AT(releases), .choices = release_choices,
      .fallback = "update", .help = "What may leave: noised updates of a model. Nothing else can be permitted yet."},
     {.section = "images", .key = "allow_burned_in", .type = FL_CONFIG_BOOL, AT(burned_in), .fallback = "no",
@@ -104,6 +107,7 @@ fl_code node_policy_parse(node_policy *p, const char *text, const char *name, fl
     p->rungs = (uint32_t)f.rungs;
     p->max_rounds = (uint32_t)f.max_rounds;
     p->min_cohort = (uint32_t)f.min_cohort;
+    p->min_slot_ms = (uint32_t)f.min_slot_ms;
     p->declared_patients = (uint32_t)f.declared_patients;
     strcpy(p->releases, release_choices);
     p->allow_burned_in = f.burned_in;
@@ -177,6 +181,8 @@ bool node_policy_breaks(const node_policy *p, const node_plan *plan, char why[20
         snprintf(why, 200, "clip_norm is %s, the policy allows at most %s", plan->clip_norm, p->max_clip_norm);
     else if (plan->rounds > p->max_rounds)
         snprintf(why, 200, "rounds are %u, the policy allows at most %u", plan->rounds, p->max_rounds);
+    else if (plan->slot_ms < p->min_slot_ms)
+        snprintf(why, 200, "slot_ms is %u, the policy wants at least %u", plan->slot_ms, p->min_slot_ms);
     return why[0] != 0;
 }
 

@@ -20,7 +20,7 @@ typedef struct node_policy {
     uint32_t renyi_order;        /* 0: auto, the first approved plan's */
     uint32_t rungs;
     char min_noise_multiplier[24], max_sampling_rate[24], max_clip_norm[24];
-    uint32_t max_rounds, min_cohort;
+    uint32_t max_rounds, min_cohort, min_slot_ms;
     uint32_t declared_patients; /* 0: not typed yet; no plan can be approved */
     char releases[64];          /* "update" */
     bool allow_burned_in, allow_ultrasound, allow_capture;

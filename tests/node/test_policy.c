@@ -234,6 +234,7 @@ static void approval_is_refused_outside_the_policy(void **state)
         {"[data]\ndeclared_patients = 0\n", "declared_patients is not typed yet"},
         {"[limits]\nmin_noise_multiplier = 50\n", "the policy wants at least 50"},
         {"[limits]\nmax_sampling_rate = 0.1\n", "sampling_rate is 0.5, the policy allows at most 0.1"},
+        {"[limits]\nmin_slot_ms = 80000000\n", "the policy wants at least 80000000"},
         {"[limits]\nmax_clip_norm = 0.1\n", "clip_norm is 0.2, the policy allows at most 0.1"},
         {"[limits]\nmax_rounds = 10\n", "rounds are 30, the policy allows at most 10"},
     };
