@@ -1,5 +1,6 @@
 #include "coordinator/machine.h"
 #include "proto/msg/envelope.h"
+#include "proto/msg/text.h"
 
 #include <assert.h>
 #include <string.h>
@@ -13,22 +14,6 @@ static coord_action *act(coord_actions *out, coord_action_kind kind)
     return a;
 }
 
-static void put_text(char *to, size_t size, const char *from)
-{
-    size_t n = 0;
-    while (from[n] && n + 1 < size)
-        n++;
-    memcpy(to, from, n);
-    memset(to + n, 0, size - n);
-}
-
-static bool same_name(const char *a, const char *b)
-{
-    while (*a && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
-
 static bool same_hash(const fl_hash *a, const fl_hash *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
@@ -37,7 +22,7 @@ static bool same_hash(const fl_hash *a, const fl_hash *b)
 uint32_t coord_find_site(const coord_state *s, const char *name)
 {
     for (uint32_t i = 0; i < s->n_sites; i++)
-        if (same_name(s->sites[i].name, name))
+        if (wire_same_text(s->sites[i].name, name))
             return i;
     return UINT32_MAX;
 }
@@ -45,7 +30,7 @@ uint32_t coord_find_site(const coord_state *s, const char *name)
 uint32_t coord_find_study(const coord_state *s, const char *name)
 {
     for (uint32_t i = 0; i < s->n_studies; i++)
-        if (same_name(s->studies[i].name, name))
+        if (wire_same_text(s->studies[i].name, name))
             return i;
     return UINT32_MAX;
 }
@@ -135,7 +120,7 @@ static void reply_error(coord_state *s, coord_actions *out, const coord_event *e
     wire_message *m = reply(s, out, ev->ticket, ev->request, WIRE_ERROR);
     m->u.error.code = code;
     m->u.error.retry = retry;
-    put_text(m->u.error.text, sizeof m->u.error.text, text);
+    wire_put_text(m->u.error.text, sizeof m->u.error.text, text);
 }
 
 void coord_announce(const coord_state *s, const coord_study *st, wire_announce *a, wire_site roster[COORD_MAX_SITES])
@@ -231,8 +216,8 @@ static dp_entry *entry(coord_state *s, coord_actions *out, dp_kind kind, const c
     memset(e, 0, sizeof *e);
     act(out, COORD_LEDGER)->u.entry = e;
     e->kind = kind;
-    put_text(e->node, sizeof e->node, s->name);
-    put_text(e->study, sizeof e->study, st->name);
+    wire_put_text(e->node, sizeof e->node, s->name);
+    wire_put_text(e->study, sizeof e->study, st->name);
     e->round = st->round;
     return e;
 }
@@ -240,7 +225,7 @@ static dp_entry *entry(coord_state *s, coord_actions *out, dp_kind kind, const c
 static dp_member *entry_member(dp_entry *e, const char *name, const fl_hash *hash, uint64_t n)
 {
     dp_member *m = &e->members[e->n_members++];
-    put_text(m->node, sizeof m->node, name);
+    wire_put_text(m->node, sizeof m->node, name);
     fl_hex_encode(m->hash, hash->bytes, FL_HASH_SIZE);
     m->n = n;
     return m;
@@ -449,14 +434,14 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
     const wire_message *r = ev->request;
     const bool this_round = r->round == st->round && m->in_roster;
     if (this_round && m->contributed) {
-        if (same_hash(&m->update_hash, &r->u.released.update_hash) && same_name(m->debit, r->debit))
+        if (same_hash(&m->update_hash, &r->u.released.update_hash) && wire_same_text(m->debit, r->debit))
             receipt(s, ev, out, &m->update_hash); /* asked again: the same answer, also after the round is over */
         else
             equivocated(s, ev, out, st);
         return;
     }
     if (r->round < st->round && ev->has_earlier) {
-        if (same_hash(&ev->earlier_update, &r->u.released.update_hash) && same_name(ev->earlier_debit, r->debit))
+        if (same_hash(&ev->earlier_update, &r->u.released.update_hash) && wire_same_text(ev->earlier_debit, r->debit))
             receipt(s, ev, out, &ev->earlier_update);
         else
             equivocated(s, ev, out, st);
@@ -483,7 +468,7 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
     m->update_hash = r->u.released.update_hash;
     memcpy(m->debit, r->debit, sizeof m->debit);
     dp_entry *e = entry(s, out, DP_RECEIVED, st);
-    put_text(e->member, sizeof e->member, s->sites[ev->site].name);
+    wire_put_text(e->member, sizeof e->member, s->sites[ev->site].name);
     memcpy(e->debit, m->debit, sizeof m->debit);
     fl_hex_encode(e->update_hash, m->update_hash.bytes, FL_HASH_SIZE);
     e->bytes = st->update_bytes;
@@ -537,7 +522,7 @@ static void on_folded(coord_state *s, const coord_event *ev, coord_actions *out)
     if (st->phase != COORD_FOLDING)
         return;
     dp_entry *e = entry(s, out, DP_AGGREGATE, st);
-    put_text(e->rule, sizeof e->rule, "fedavg");
+    wire_put_text(e->rule, sizeof e->rule, "fedavg");
     fl_hex_encode(e->model_hash, ev->model_hash.bytes, FL_HASH_SIZE);
     for (uint32_t i = 0; i < s->n_sites; i++)
         if (st->members[i].in_roster && st->members[i].contributed)
@@ -586,7 +571,7 @@ static void expire_revoked(coord_state *s, coord_actions *out)
             continue;
         wire_message *m = reply(s, out, site->ticket, &site->poll, WIRE_ERROR);
         m->u.error.code = WIRE_E_REVOKED;
-        put_text(m->u.error.text, sizeof m->u.error.text, "this hospital was revoked");
+        wire_put_text(m->u.error.text, sizeof m->u.error.text, "this hospital was revoked");
         site->parked = false;
     }
 }

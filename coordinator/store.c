@@ -96,30 +96,6 @@ fl_code coord_boot(coord_store *s, fl_err *err)
 
 /* ---- open and make ---------------------------------------------------------------------------------------------- */
 
-static fl_code write_genesis(coord_store *s, fl_err *err)
-{
-    dp_entry *e = calloc(1, sizeof *e);
-    if (!e)
-        return fl_fail(err, FL_EENV, "coordinator: no memory left");
-    e->kind = DP_GENESIS;
-    strcpy(e->role, "coordinator");
-    strcpy(e->key, led_vkey(s->ledger));
-    strcpy(e->software, "cordon-" CORDON_VERSION);
-    strcpy(e->accountant, DP_ACCOUNTANT);
-    strcpy(e->adjacency, "add_remove");
-    strcpy(e->unit, "patient");
-    fl_code rc = fl_db_begin(s->db, err);
-    if (rc == FL_OK) {
-        rc = led_append(s->ledger, e, err);
-        if (rc == FL_OK)
-            rc = fl_db_commit(s->db, err);
-        else
-            fl_db_rollback(s->db);
-    }
-    free(e);
-    return rc;
-}
-
 static fl_code open_tables(coord_store *s, const char *path, fl_err *err)
 {
     fl_buf schema;
@@ -152,7 +128,7 @@ static fl_code open_files(coord_store *s, fl_err *err)
     if (owner[0] && strcmp(owner, s->name) != 0)
         return fl_fail(err, FL_EREFUSED, "coordinator.ini: [coordinator] name is %s, the ledger is of %s", s->name,
                        owner);
-    return owner[0] ? FL_OK : write_genesis(s, err); /* init was cut short */
+    return owner[0] ? FL_OK : led_genesis(s->ledger, "coordinator", err); /* init was cut short */
 }
 
 fl_code coord_store_open(coord_store *s, const char *dir, fl_err *err)
@@ -174,7 +150,7 @@ fl_code coord_store_open_memory(coord_store *s, const char *name, const uint8_t 
     snprintf(s->name, sizeof s->name, "%s", name);
     fl_code rc;
     if ((rc = fl_sign_key_from_seed(&s->key, seed, err)) || (rc = fl_objects_open_memory(&s->objects, err)) ||
-        (rc = open_tables(s, ":memory:", err)) || (rc = write_genesis(s, err)))
+        (rc = open_tables(s, ":memory:", err)) || (rc = led_genesis(s->ledger, "coordinator", err)))
         coord_store_close(s);
     return rc;
 }

@@ -220,25 +220,47 @@ fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err
     return insert(l, "INSERT OR REPLACE INTO cosignature(size, note) VALUES(?, ?)", size, note, err);
 }
 
+/* A line in a transaction of its own. */
+static fl_code append_alone(led_ledger *l, dp_entry *e, fl_err *err)
+{
+    fl_code rc = fl_db_begin(l->db, err);
+    if (rc)
+        return rc;
+    rc = led_append(l, e, err);
+    if (rc == FL_OK)
+        rc = fl_db_commit(l->db, err);
+    else
+        fl_db_rollback(l->db);
+    fl_err again;
+    if (rc != FL_OK && led_reload(l, &again) != FL_OK && err)
+        *err = again;
+    return rc;
+}
+
+fl_code led_genesis(led_ledger *l, const char *role, fl_err *err)
+{
+    dp_entry *e = calloc(1, sizeof *e);
+    if (!e)
+        return fl_fail(err, FL_EENV, "ledger: out of memory");
+    e->kind = DP_GENESIS;
+    strncpy(e->role, role, sizeof e->role - 1);
+    strcpy(e->key, l->vkey);
+    strcpy(e->software, "cordon-" CORDON_VERSION);
+    strcpy(e->accountant, DP_ACCOUNTANT);
+    strcpy(e->adjacency, "add_remove");
+    strcpy(e->unit, "patient");
+    fl_code rc = append_alone(l, e, err);
+    free(e);
+    return rc;
+}
+
 static fl_code append_export(led_ledger *l, fl_err *err)
 {
     dp_entry *e = calloc(1, sizeof *e);
     if (!e)
         return fl_fail(err, FL_EENV, "ledger: out of memory");
     e->kind = DP_EXPORT;
-    fl_code rc = fl_db_begin(l->db, err);
-    if (rc == FL_OK) {
-        rc = led_append(l, e, err);
-        if (rc == FL_OK)
-            rc = fl_db_commit(l->db, err);
-        else
-            fl_db_rollback(l->db);
-        if (rc != FL_OK) {
-            fl_err again;
-            if (led_reload(l, &again) && err)
-                *err = again;
-        }
-    }
+    fl_code rc = append_alone(l, e, err);
     free(e);
     return rc;
 }

@@ -24,6 +24,9 @@ fl_code led_open(led_ledger **out, fl_db *db, const char *party, const fl_sign_k
 void led_close(led_ledger *l);
 fl_code led_reload(led_ledger *l, fl_err *err) FL_MUST_USE;
 
+/* The first line of a new ledger, in a transaction of its own. role: "node" or "coordinator". */
+fl_code led_genesis(led_ledger *l, const char *role, fl_err *err) FL_MUST_USE;
+
 /* Appends e as the next line (seq, prev, node and, where it is empty, the time are filled in) and its checkpoint.
  * FL_EREFUSED: the rules forbid it; nothing was written. */
 fl_code led_append(led_ledger *l, dp_entry *e, fl_err *err) FL_MUST_USE;

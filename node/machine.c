@@ -1,4 +1,5 @@
 #include "node/machine.h"
+#include "proto/msg/text.h"
 
 #include <assert.h>
 #include <string.h>
@@ -34,22 +35,6 @@ static node_action *act(node_actions *out, node_action_kind kind)
     return a;
 }
 
-static void put_text(char *to, size_t size, const char *from)
-{
-    size_t n = 0;
-    while (from[n] && n + 1 < size)
-        n++;
-    memcpy(to, from, n);
-    memset(to + n, 0, size - n);
-}
-
-static bool same_name(const char *a, const char *b)
-{
-    while (*a && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
-
 static void timer_in(node_actions *out, const node_event *ev, int64_t ms)
 {
     act(out, NODE_TIMER)->at_ms = ev->now_ms + ms;
@@ -68,8 +53,8 @@ static dp_entry *entry(node_state *s, node_actions *out, dp_kind kind, const nod
 {
     dp_entry *e = &act(out, NODE_LEDGER)->entry;
     e->kind = kind;
-    put_text(e->node, sizeof e->node, s->name);
-    put_text(e->study, sizeof e->study, p->study);
+    wire_put_text(e->node, sizeof e->node, s->name);
+    wire_put_text(e->study, sizeof e->study, p->study);
     s->ledger_size++;
     return e;
 }
@@ -80,7 +65,7 @@ static void entry_debit(node_state *s, node_actions *out, dp_kind kind, const ch
     memcpy(e->debit, s->now.debit, sizeof e->debit);
     e->round = s->now.round;
     if (reason)
-        put_text(e->reason, sizeof e->reason, reason);
+        wire_put_text(e->reason, sizeof e->reason, reason);
 }
 
 static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
@@ -90,10 +75,10 @@ static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
     memcpy(e->debit, s->now.debit, sizeof e->debit);
     e->round = s->now.round;
     e->steps = p->local_steps;
-    put_text(e->mechanism, sizeof e->mechanism, DP_MECHANISM_STEP);
-    put_text(e->sampling_rate, sizeof e->sampling_rate, p->sampling_rate);
+    wire_put_text(e->mechanism, sizeof e->mechanism, DP_MECHANISM_STEP);
+    wire_put_text(e->sampling_rate, sizeof e->sampling_rate, p->sampling_rate);
     e->rate = p->rate;
-    put_text(e->clip_norm, sizeof e->clip_norm, p->clip_norm);
+    wire_put_text(e->clip_norm, sizeof e->clip_norm, p->clip_norm);
     e->clip_units = p->clip_units;
     e->noise_variance = p->noise_variance;
     dp_multiplier(e->noise_multiplier, p->noise_variance, p->clip_units);
@@ -227,7 +212,7 @@ static void refuse(node_state *s, const node_event *ev, node_actions *out, uint3
         dp_entry *e = entry(s, out, DP_REFUSE, p);
         fl_hex_encode(e->plan_hash, p->hash.bytes, FL_HASH_SIZE);
         e->round = round;
-        put_text(e->reason, sizeof e->reason, node_reason_text(reason));
+        wire_put_text(e->reason, sizeof e->reason, node_reason_text(reason));
         p->refused = reason;
         p->refused_round = round;
         say(out, reason, plan);
@@ -243,7 +228,7 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
     const wire_announce *a = &ev->reply->u.announce;
     uint32_t plan = 0;
     while (plan < s->n_plans && (memcmp(&s->plans[plan].hash, &a->plan_hash, sizeof a->plan_hash) ||
-                                 !same_name(s->plans[plan].study, ev->reply->study)))
+                                 !wire_same_text(s->plans[plan].study, ev->reply->study)))
         plan++;
     if (plan == s->n_plans || !s->plans[plan].readable || a->round <= s->plans[plan].last_round) {
         timer_in(out, ev, NODE_RETRY_MS); /* nothing we know, or an old round again: do not spin */
@@ -252,7 +237,7 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
     const node_plan *p = &s->plans[plan];
     const wire_site *self = NULL;
     for (uint32_t i = 0; i < a->n_sites; i++)
-        if (same_name(a->sites[i].name, s->name))
+        if (wire_same_text(a->sites[i].name, s->name))
             self = &a->sites[i];
     node_reason no = NODE_R_NONE;
     if (self && (self->ledger_size > s->ledger_size || !ev->is_witnessed)) {
@@ -406,7 +391,7 @@ static void on_ok(node_state *s, const node_event *ev, node_actions *out)
 {
     for (uint32_t i = 0; i < s->n_plans; i++) {
         node_plan *p = &s->plans[i];
-        if (!same_name(p->study, s->request.study))
+        if (!wire_same_text(p->study, s->request.study))
             continue;
         p->joined = s->request.kind == WIRE_JOIN;
         act(out, NODE_PUT_PLAN)->plan = i;

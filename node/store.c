@@ -75,30 +75,6 @@ fl_code node_meta_put(node_store *s, const char *key, const char *value, fl_err 
 
 /* ---- open and make ---------------------------------------------------------------------------------------------- */
 
-static fl_code write_genesis(node_store *s, fl_err *err)
-{
-    dp_entry *e = calloc(1, sizeof *e);
-    if (!e)
-        return fl_fail(err, FL_EENV, "node: out of memory");
-    e->kind = DP_GENESIS;
-    strcpy(e->role, "node");
-    strcpy(e->key, led_vkey(s->ledger));
-    strcpy(e->software, "cordon-" CORDON_VERSION);
-    strcpy(e->accountant, DP_ACCOUNTANT);
-    strcpy(e->adjacency, "add_remove");
-    strcpy(e->unit, "patient");
-    fl_code rc = fl_db_begin(s->db, err);
-    if (rc == FL_OK) {
-        rc = led_append(s->ledger, e, err);
-        if (rc == FL_OK)
-            rc = fl_db_commit(s->db, err);
-        else
-            fl_db_rollback(s->db);
-    }
-    free(e);
-    return rc;
-}
-
 static fl_code open_tables(node_store *s, const char *db_path, fl_err *err)
 {
     fl_buf schema;
@@ -179,7 +155,7 @@ fl_code node_store_open_memory(node_store *s, const char *name, const uint8_t se
     memcpy(s->pseudonym_key, pseudonym.bytes, 32);
     fl_code rc;
     if ((rc = fl_sign_key_from_seed(&s->key, seed, err)) || (rc = fl_objects_open_memory(&s->objects, err)) ||
-        (rc = open_tables(s, ":memory:", err)) || (rc = write_genesis(s, err)))
+        (rc = open_tables(s, ":memory:", err)) || (rc = led_genesis(s->ledger, "node", err)))
         node_store_close(s);
     return rc;
 }
@@ -241,7 +217,7 @@ fl_code node_store_make(const char *dir, const char *name, fl_err *err)
     node_store s;
     if ((rc = node_store_open(&s, dir, err)))
         return rc;
-    rc = write_genesis(&s, err);
+    rc = led_genesis(s.ledger, "node", err);
     node_store_close(&s);
     return rc;
 }
