@@ -244,7 +244,7 @@ static fl_code work_invite(coord_session *s, fl_err *err)
         fl_clock_text(until, expires);
         fprintf(s->cli->out, "%s\n", fl_buf_text(&line));
         fprintf(s->cli->err,
-                "%s: invitation for %s, good once, until %s; it holds a secret. Fingerprint to compare: %s\n",
+                "%s: invitation for %s, good for one node, until %s; it holds a secret. Fingerprint to compare: %s\n",
                 COORD_PROGRAM, s->cli->args[0], until, hex);
     }
     if (line.bytes)
