@@ -5,6 +5,7 @@
 #include "imaging/image.h"
 #include "imaging/resize.h"
 #include "proto/msg/envelope.h"
+#include "sim/idx.h"
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,10 +246,11 @@ fl_code sim_hospitals_load(sim_hospitals *out, const char *dir, const nn_plan *p
     img_decoder *decoder = NULL;
     memset(out, 0, sizeof *out);
     out->list = calloc(SIM_MAX_HOSPITALS, sizeof *out->list);
-    fl_code rc = out->list ? manifest_load(&m, dir, plan, err) : fl_fail(err, FL_EENV, "out of memory");
-    if (rc == FL_OK)
-        rc = img_decoder_open(&decoder, NULL, key, err);
-    if (rc == FL_OK)
+    fl_code rc = out->list ? FL_OK : fl_fail(err, FL_EENV, "out of memory");
+    if (rc == FL_OK && !fl_file_exists(fl_path(m.path, dir, "manifest.csv")) && sim_idx_is_here(dir))
+        rc = sim_idx_load(out, dir, plan, only ? only : 1, err);
+    else if (rc == FL_OK && (rc = manifest_load(&m, dir, plan, err)) == FL_OK &&
+             (rc = img_decoder_open(&decoder, NULL, key, err)) == FL_OK)
         rc = load_rows(out, &m, dir, plan, only, decoder, err);
     if (rc == FL_OK)
         rc = gather(out, plan, err);

@@ -25,7 +25,8 @@ typedef struct sim_hospitals {
     const char *judge_name;
 } sim_hospitals;
 
-/* plan: input shape and classes. only: take so many hospitals (0: all). */
+/* plan: input shape and classes. only: take so many hospitals (0: all). Without a manifest.csv, MNIST-style files (idx.h)
+ * are taken, as `only` hospitals. */
 fl_code sim_hospitals_load(sim_hospitals *out, const char *dir, const nn_plan *plan, uint32_t only,
                            fl_err *err) FL_MUST_USE;
 void sim_hospitals_fini(sim_hospitals *h);

@@ -31,8 +31,8 @@ static int print_result(fl_cli *cli, const sim_result *r, const nn_plan *plan, c
 
 static const fl_cli_option federate_options[] = {
     {"study", "FILE", "the study, as a consortium writes it", true},
-    {"data", "DIR", "a folder with a manifest.csv", true},
-    {"hospitals", "N", "only the first N hospitals of the manifest", false},
+    {"data", "DIR", "a folder with a manifest.csv, or with the four MNIST-style files", true},
+    {"hospitals", "N", "only the first N of the manifest; MNIST-style: so many equal ones", false},
     {"seed", "S", "of weights, splits and augmentation; never of noise", false},
     {"no-privacy", NULL, "neither clip to a grid nor noise nor ledgers: for comparison", false},
     {"threads", "N", "threads; default one per core", false},
