@@ -456,6 +456,10 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
         reply_error(s, out, ev, WIRE_E_BAD_UPDATE, false, "the update has another size than the plan says");
         return;
     }
+    if (s->sites[ev->site].head_size <= m->roster_head_size) { /* no entry, no contribution */
+        reply_error(s, out, ev, WIRE_E_BAD_REQUEST, false, "show the head of the ledger that holds this release first");
+        return;
+    }
     if (ev->debit_known) {
         reply_error(s, out, ev, WIRE_E_BAD_UPDATE, false, "this debit stands for another update already");
         return;

@@ -40,7 +40,9 @@ static wire_error_code error_of(wire_kind kind, const wire_message *r)
 static wire_message released(world *w, uint32_t site, unsigned seed)
 {
     const coord_study *st = world_of(w, "s");
-    wire_message m = {.kind = WIRE_RELEASED, .study = "s", .round = st->round};
+    wire_message m = {.kind = WIRE_RELEASED, .study = "s", .round = st->round}, r;
+    (void)world_show_head(w, site, &r);
+    st = world_of(w, "s");
     fl_buf bytes;
     fl_buf_init(&bytes, 1 << 20);
     world_update(w, &bytes, seed);
@@ -61,6 +63,21 @@ static void no_round_opens_below_the_quorum(void **state)
     world_join(w, 2, "s", 100);
     assert_int_equal(world_of(w, "s")->phase, COORD_OPEN);
     assert_int_equal(world_of(w, "s")->round, 1);
+}
+
+/* Without its RELEASE in a ledger whose head is held here, an update is nobody's. */
+static void an_update_whose_ledger_was_not_shown_is_no_contribution(void **state)
+{
+    wire_message r;
+    world *w = open_study(state, 2, 2, 2);
+    const coord_study *st = world_of(w, "s");
+    wire_message m = {.kind = WIRE_RELEASED, .study = "s", .round = st->round};
+    world_debit(m.debit, 0, 1);
+    m.u.released.update_bytes = st->update_bytes;
+    m.u.released.announce_hash = st->announce_hash;
+    assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_BAD_REQUEST);
+    assert_int_equal(world_show_head(w, 0, &r), WIRE_COSIGNED);
+    assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_NO_OBJECT);
 }
 
 static void a_round_closes_at_its_deadline_with_the_quorum(void **state)
@@ -553,6 +570,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         rule(no_round_opens_below_the_quorum),
+        rule(an_update_whose_ledger_was_not_shown_is_no_contribution),
         rule(a_round_closes_at_its_deadline_with_the_quorum),
         rule(a_deadline_without_quorum_is_extended),
         rule(an_update_for_a_round_that_is_over_is_stale),

@@ -183,9 +183,9 @@ uint64_t world_poll(world *w, uint32_t site, uint32_t known)
     return world_ask(w, site, &m);
 }
 
-void world_head(world *w, uint32_t site)
+wire_kind world_show_head(world *w, uint32_t site, wire_message *r)
 {
-    wire_message m = {.kind = WIRE_HEAD}, r;
+    wire_message m = {.kind = WIRE_HEAD};
     fl_buf note;
     char origin[DP_ORIGIN_MAX];
     const uint64_t size = ++w->head_sizes[site];
@@ -195,7 +195,13 @@ void world_head(world *w, uint32_t site)
     dp_checkpoint_note(&note, origin, size, &root, &w->keys[site]);
     strcpy(m.u.head.note, fl_buf_text(&note));
     fl_buf_fini(&note);
-    assert_int_equal(world_call(w, site, &m, &r), WIRE_COSIGNED);
+    return world_call(w, site, &m, r);
+}
+
+void world_head(world *w, uint32_t site)
+{
+    wire_message r;
+    assert_int_equal(world_show_head(w, site, &r), WIRE_COSIGNED);
 }
 
 void world_update(const world *w, fl_buf *bytes, unsigned seed)
@@ -229,6 +235,9 @@ wire_kind world_contribute(world *w, uint32_t site, const char *study, unsigned 
     const coord_study *st = world_of(w, study);
     wire_message m = {.kind = WIRE_UPLOAD, .round = st->round};
     fl_buf bytes;
+    wire_kind kind = world_show_head(w, site, out);
+    if (kind != WIRE_COSIGNED)
+        return kind;
     fl_buf_init(&bytes, 1 << 20);
     world_update(w, &bytes, seed);
     const fl_hash announce = st->announce_hash;
@@ -238,7 +247,7 @@ wire_kind world_contribute(world *w, uint32_t site, const char *study, unsigned 
     m.u.upload.total = bytes.size;
     m.u.upload.bytes = bytes.bytes;
     m.u.upload.n_bytes = (uint32_t)bytes.size;
-    wire_kind kind = world_call(w, site, &m, out);
+    kind = world_call(w, site, &m, out);
     if (kind == WIRE_LENGTH) {
         assert_int_equal(out->u.length.length, bytes.size);
         const fl_hash hash = m.u.upload.object;

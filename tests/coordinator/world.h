@@ -54,6 +54,7 @@ wire_kind world_call(world *w, uint32_t site, wire_message *m, wire_message *out
 void world_join(world *w, uint32_t site, const char *study, uint64_t patients);
 uint64_t world_poll(world *w, uint32_t site, uint32_t known);
 void world_head(world *w, uint32_t site);
+wire_kind world_show_head(world *w, uint32_t site, wire_message *r); /* the same; what came back */
 /* An update of the plan's size filled from seed. */
 void world_update(const world *w, fl_buf *bytes, unsigned seed);
 /* Uploads and releases for the study's open round; returns the answer's kind. */
