@@ -30,6 +30,7 @@
 #define NODE_MAX_ACTIONS  12
 #define NODE_MAX_BURNS    2 /* in one round; then the node sits the round out */
 #define NODE_MAX_FAILURES 2 /* trainings in a row that failed: each cost a debit, so no more before a person looked */
+#define NODE_MAX_CRASHES  6 /* debits in a row that burned without a release, over restarts: the same */
 #define NODE_POLL_MS      25000 /* with a study joined */
 #define NODE_POLL_NEW_MS  3000  /* before that: a person is waiting for the plan */
 #define NODE_RETRY_MS     1000

@@ -422,6 +422,25 @@ static fl_code load_round(node_state *state, node_store *s, fl_err *err)
     return FL_OK;
 }
 
+/* A node that is killed in every training (by the system, for memory, say) must not burn the budget to its end: the
+ * ledger remembers what a restart forgets. */
+static void count_crashes(node_state *state, const dp_ledger_state *ledger)
+{
+    for (uint32_t i = 0; i < state->n_plans; i++) {
+        unsigned n = 0;
+        for (size_t d = ledger->n_debits; d > 0 && n < NODE_MAX_CRASHES; d--) {
+            const dp_debit *debit = &ledger->debits[d - 1];
+            if (strcmp(debit->study, state->plans[i].study) != 0)
+                continue;
+            if (debit->state != DP_DEBIT_BURNED || debit->release_seq != 0)
+                break;
+            n++;
+        }
+        if (n == NODE_MAX_CRASHES)
+            state->plans[i].failures = NODE_MAX_FAILURES;
+    }
+}
+
 fl_code node_state_load(node_state *state, node_store *s, fl_err *err)
 {
     char boot[32];
@@ -437,6 +456,7 @@ fl_code node_state_load(node_state *state, node_store *s, fl_err *err)
         (rc = node_meta_get(s, "boot", boot, sizeof boot, err)))
         return rc;
     state->boot = strtoull(boot, NULL, 10);
+    count_crashes(state, ledger);
     return FL_OK;
 }
 

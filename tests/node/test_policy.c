@@ -186,6 +186,64 @@ static void approval_writes_policy_and_plan_and_fixes_the_order(void **state)
     close_hospital(&h);
 }
 
+/* RESERVE, STARTED and BURN or RELEASE of one round. */
+static void live_through(hospital *h, uint32_t plan, uint32_t round, bool is_released)
+{
+    const node_plan *p = &h->state->plans[plan];
+    dp_entry *e = calloc(1, sizeof *e);
+    const dp_kind kinds[] = {DP_RESERVE, DP_STARTED, is_released ? DP_RELEASE : DP_BURN};
+    assert_ok(fl_db_begin(h->store.db, &h->err), h->err);
+    for (size_t i = 0; i < 3; i++) {
+        memset(e, 0, sizeof *e);
+        e->kind = kinds[i];
+        strcpy(e->study, p->study);
+        snprintf(e->debit, sizeof e->debit, "%032x", round);
+        e->round = round;
+        e->steps = p->local_steps;
+        strcpy(e->mechanism, DP_MECHANISM_STEP);
+        strcpy(e->sampling_rate, p->sampling_rate);
+        e->rate = p->rate;
+        strcpy(e->clip_norm, p->clip_norm);
+        e->clip_units = p->clip_units;
+        e->noise_variance = p->noise_variance;
+        dp_multiplier(e->noise_multiplier, p->noise_variance, p->clip_units);
+        e->declared_patients = (uint32_t)p->declared_patients;
+        e->cohort = 2;
+        fl_hex_encode(e->plan_hash, p->hash.bytes, FL_HASH_SIZE);
+        memset(e->model_hash, 'a', 64);
+        memset(e->announce_hash, 'b', 64);
+        memset(e->update_hash, 'c', 64);
+        e->bytes = 100;
+        strcpy(e->reason, "crash");
+        assert_ok(led_append(h->store.ledger, e, &h->err), h->err);
+    }
+    assert_ok(fl_db_commit(h->store.db, &h->err), h->err);
+    free(e);
+}
+
+static void crashes_in_a_row_stop_the_plan_until_a_person_looks(void **state)
+{
+    (void)state;
+    hospital h;
+    open_hospital(&h, "8");
+    uint32_t plan = study_arrives(&h, "lungs", 100, "8");
+    assert_ok(approve(&h, plan), h.err);
+    live_through(&h, plan, 1, true);
+    for (uint32_t round = 2; round < 2 + NODE_MAX_CRASHES; round++) {
+        assert_ok(node_state_load(h.state, &h.store, &h.err), h.err);
+        assert_int_equal(h.state->plans[plan].failures, 0);
+        node_policy_apply(h.state, &h.policy);
+        live_through(&h, plan, round, false);
+    }
+    assert_ok(node_state_load(h.state, &h.store, &h.err), h.err);
+    assert_int_equal(h.state->plans[plan].failures, NODE_MAX_FAILURES);
+    node_policy_apply(h.state, &h.policy);
+    live_through(&h, plan, 50, true);
+    assert_ok(node_state_load(h.state, &h.store, &h.err), h.err);
+    assert_int_equal(h.state->plans[plan].failures, 0);
+    close_hospital(&h);
+}
+
 static void a_plan_over_the_budget_is_refused_as_a_whole_with_numbers(void **state)
 {
     (void)state;
@@ -442,6 +500,7 @@ int main(void)
         cmocka_unit_test(a_wrong_policy_is_refused_with_line_and_key),
         cmocka_unit_test(images_are_let_in_only_as_the_policy_says),
         cmocka_unit_test(approval_writes_policy_and_plan_and_fixes_the_order),
+        cmocka_unit_test(crashes_in_a_row_stop_the_plan_until_a_person_looks),
         cmocka_unit_test(a_plan_over_the_budget_is_refused_as_a_whole_with_numbers),
         cmocka_unit_test(a_second_study_must_fit_beside_what_the_first_may_still_take),
         cmocka_unit_test(approval_is_refused_outside_the_policy),
