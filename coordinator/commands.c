@@ -236,7 +236,8 @@ static fl_code work_invite(coord_session *s, fl_err *err)
     FL_TRY(coord_store_pem(s->store, pem, "ca.crt", err));
     FL_TRY(fl_cert_read(&info, pem, err));
     fl_buf_init(&line, WIRE_INVITATION_MAX);
-    fl_code rc = coord_invite(s->store, &line, s->cli->args[0], fl_clock_wall_s(), valid_s, &expires, err);
+    fl_code rc = coord_invite(s->store, &line, s->cli->args[0], fl_cli_flag(s->cli, "renew"), fl_clock_wall_s(),
+                              valid_s, &expires, err);
     if (rc == FL_OK)
         rc = coord_session_changed(s, NULL, err);
     if (rc == FL_OK) {
@@ -352,7 +353,8 @@ static const fl_cli_option run_options[] = {
     DIR_OPTION, {"notify", "FILE", "gets the line \"ready\" once the coordinator serves", false}, {0}};
 static const fl_cli_option read_options[] = {DIR_OPTION, JSON_OPTION, {0}};
 static const fl_cli_option invite_options[] = {
-    DIR_OPTION, {"valid-s", "SECONDS", "until it expires (default 604800: 7 days)", false}, {0}};
+    DIR_OPTION, {"valid-s", "SECONDS", "until it expires (default 604800: 7 days)", false},
+    {"renew", NULL, "a new certificate for a hospital that is enrolled, for its own node alone", false}, {0}};
 static const fl_cli_option status_options[] = {
     DIR_OPTION, {"study", "NAME", "only this study", false},
     {"watch", NULL, "a line for each round, until the study is done", false}, JSON_OPTION, {0}};

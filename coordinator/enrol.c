@@ -56,18 +56,26 @@ static fl_code keep_invitation(coord_store *s, const wire_invitation *v, fl_err 
     return fl_query_run(&q, err);
 }
 
-fl_code coord_invite(coord_store *s, fl_buf *line, const char *hospital, int64_t now_s, int64_t valid_s,
-                     int64_t *expires_s, fl_err *err)
+static fl_code check_name(coord_store *s, const char *hospital, bool renew, fl_err *err)
 {
     bool exists;
+    coord_site_row row;
     if (!wire_name_ok(hospital))
         return fl_fail(err, FL_EFORMAT, "%.80s: not a name: 1 to 63 of A-Z a-z 0-9 . _ -", hospital);
     if (strcmp(hospital, s->name) == 0)
         return fl_fail(err, FL_EREFUSED, "%s: is the coordinator's own name: take another", hospital);
     FL_TRY(site_exists(s, &exists, hospital, err));
-    if (exists)
-        return fl_fail(err, FL_EREFUSED, "%s: a hospital of this name is enrolled already: take another name",
+    if (exists && !renew)
+        return fl_fail(err, FL_EREFUSED,
+                       "%s: a hospital of this name is enrolled already: take another name, or --renew its certificate",
                        hospital);
+    return renew ? coord_site_get(s, &row, hospital, err) : FL_OK;
+}
+
+fl_code coord_invite(coord_store *s, fl_buf *line, const char *hospital, bool renew, int64_t now_s, int64_t valid_s,
+                     int64_t *expires_s, fl_err *err)
+{
+    FL_TRY(check_name(s, hospital, renew, err));
     issue *w = calloc(1, sizeof *w);
     if (!w)
         return fl_fail(err, FL_EENV, "invitation: no memory left");
@@ -96,6 +104,7 @@ typedef struct enrolment {
     wire_enrolled reply;
     fl_hash request_hash;
     invitation_row row;
+    bool is_renewal; /* the name is enrolled, with this very identity key */
     char ca[FL_PEM_MAX], ca_key[FL_PEM_MAX];
 } enrolment;
 
@@ -151,7 +160,7 @@ static const char *objection(const coord_store *s, const enrolment *w, const wir
         return NULL;
     if (now_s > row->expires_s)
         return "this invitation has expired: ask for a new one";
-    if (name_taken && !row->is_used)
+    if (name_taken && !row->is_used && !w->is_renewal)
         return "a hospital of this name is enrolled already: a second node needs a name of its own";
     return NULL;
 }
@@ -172,7 +181,7 @@ static fl_code write_rows(coord_store *s, enrolment *w, const wire_peer *peer, c
                           fl_err *err)
 {
     fl_query q;
-    if (!w->row.is_used) {
+    if (!w->row.is_used && !w->is_renewal) {
         coord_site_row site = {.spki = *spki};
         snprintf(site.name, sizeof site.name, "%s", w->request.name);
         snprintf(site.vkey, sizeof site.vkey, "%.*s", DP_VKEY_MAX - 1, w->request.vkey);
@@ -203,8 +212,13 @@ static fl_code decide(coord_store *s, enrolment *w, bool *is_new, const wire_pee
 {
     bool name_taken;
     fl_hash spki;
+    coord_site_row site;
     FL_TRY(read_row(s, w, peer, err));
     FL_TRY(site_exists(s, &name_taken, w->request.name, err));
+    if (name_taken) {
+        FL_TRY(coord_site_get(s, &site, w->request.name, err));
+        w->is_renewal = memcmp(site.public_key, w->request.public_key, sizeof site.public_key) == 0;
+    }
     const char *why = objection(s, w, peer, name_taken, now_s);
     if (why) {
         refuse(w, why);

@@ -21,8 +21,9 @@
 #define COORD_INVITATION_DAYS 7
 #define COORD_NODE_DAYS       365
 
-/* Appends the line, without newline. FL_EREFUSED: the name is taken. */
-fl_code coord_invite(coord_store *s, fl_buf *line, const char *hospital, int64_t now_s, int64_t valid_s,
+/* Appends the line, without newline. renew: a new certificate for a hospital that is enrolled, good for the holder of its
+ * identity key alone. FL_EREFUSED: the name is taken (renew: revoked). FL_ENOTFOUND: nothing to renew. */
+fl_code coord_invite(coord_store *s, fl_buf *line, const char *hospital, bool renew, int64_t now_s, int64_t valid_s,
                      int64_t *expires_s, fl_err *err) FL_MUST_USE;
 
 /* The reply to an enrolment request: accepted or, with a sentence, refused. *is_new: rows changed. An error means that

@@ -32,7 +32,7 @@ static void drop(consortium *c)
     free(c);
 }
 
-static void invite(consortium *c, bearer *b, const char *name, int64_t valid_s)
+static void invite_again(consortium *c, bearer *b, const char *name, bool renew, int64_t valid_s)
 {
     fl_err err;
     fl_buf line;
@@ -40,7 +40,7 @@ static void invite(consortium *c, bearer *b, const char *name, int64_t valid_s)
     int64_t expires;
     memset(b, 0, sizeof *b);
     fl_buf_init(&line, WIRE_INVITATION_MAX);
-    assert_ok(coord_invite(&c->store, &line, name, c->now_s, valid_s, &expires, &err), err);
+    assert_ok(coord_invite(&c->store, &line, name, renew, c->now_s, valid_s, &expires, &err), err);
     assert_int_equal(expires, c->now_s + valid_s);
     assert_ok(wire_invitation_parse(&b->invitation, fl_buf_text(&line), c->now_s, &err), err);
     fl_buf_fini(&line);
@@ -49,6 +49,11 @@ static void invite(consortium *c, bearer *b, const char *name, int64_t valid_s)
     b->peer.spki = info.spki;
     b->peer.is_enrolment = info.use == FL_CERT_ENROL;
     memcpy(b->peer.name, info.name, sizeof b->peer.name);
+}
+
+static void invite(consortium *c, bearer *b, const char *name, int64_t valid_s)
+{
+    invite_again(c, b, name, false, valid_s);
 }
 
 /* Fresh keys and a request under this name. */
@@ -216,13 +221,53 @@ static void a_second_node_with_the_same_name_is_refused(void **state)
     assert_true(ask(c, &a, &reply));
     assert_refused(c, &b, "of this name is enrolled already");
     fl_buf_init(&line, WIRE_INVITATION_MAX);
-    assert_int_equal(coord_invite(&c->store, &line, "st-anna", c->now_s, 60, &expires, &err), FL_EREFUSED);
+    assert_int_equal(coord_invite(&c->store, &line, "st-anna", false, c->now_s, 60, &expires, &err), FL_EREFUSED);
     assert_says(err, "enrolled already");
-    assert_int_equal(coord_invite(&c->store, &line, "hub", c->now_s, 60, &expires, &err), FL_EREFUSED);
-    assert_int_equal(coord_invite(&c->store, &line, "no/name", c->now_s, 60, &expires, &err), FL_EFORMAT);
+    assert_int_equal(coord_invite(&c->store, &line, "hub", false, c->now_s, 60, &expires, &err), FL_EREFUSED);
+    assert_int_equal(coord_invite(&c->store, &line, "no/name", false, c->now_s, 60, &expires, &err), FL_EFORMAT);
     fl_buf_fini(&line);
     end(&a);
     end(&b);
+    drop(c);
+}
+
+static void a_certificate_is_renewed_for_the_same_identity_alone(void **state)
+{
+    fl_err err;
+    bearer first, again, other;
+    fl_buf line;
+    int64_t expires;
+    wire_enrolled reply;
+    coord_site_row before, after;
+    fl_cert_info info;
+    consortium *c = make(state);
+    fl_buf_init(&line, WIRE_INVITATION_MAX);
+    assert_int_equal(coord_invite(&c->store, &line, "st-anna", true, c->now_s, 60, &expires, &err), FL_ENOTFOUND);
+    invite(c, &first, "st-anna", 3600);
+    prepare(&first, "st-anna");
+    assert_true(ask(c, &first, &reply));
+    assert_ok(coord_site_get(&c->store, &before, "st-anna", &err), err);
+    c->now_s += 300 * 86400;
+    invite_again(c, &other, "st-anna", true, 3600);
+    prepare(&other, "st-anna");
+    assert_refused(c, &other, "of this name is enrolled already");
+    invite_again(c, &again, "st-anna", true, 3600);
+    prepare(&again, "st-anna"); /* a new TLS key, the same identity */
+    fl_sign_key_fini(&again.key);
+    assert_ok(fl_sign_key_from_seed(&again.key, first.key.seed, &err), err);
+    again.request = first.request;
+    assert_ok(fl_cert_request_make(again.request.request_pem, again.tls_key, "st-anna", &err), err);
+    assert_true(ask(c, &again, &reply));
+    assert_false(reply.refused);
+    assert_ok(coord_site_get(&c->store, &after, "st-anna", &err), err);
+    assert_memory_equal(before.public_key, after.public_key, sizeof before.public_key);
+    assert_memory_not_equal(&before.spki, &after.spki, sizeof before.spki);
+    assert_ok(fl_cert_read(&info, reply.cert_pem, &err), err);
+    assert_true(info.not_after_s > c->now_s + 300 * 86400);
+    fl_buf_fini(&line);
+    end(&first);
+    end(&again);
+    end(&other);
     drop(c);
 }
 
@@ -313,6 +358,7 @@ int main(void)
         in_scratch(an_expired_invitation_opens_nothing),
         in_scratch(an_invitation_is_for_its_own_name),
         in_scratch(a_second_node_with_the_same_name_is_refused),
+        in_scratch(a_certificate_is_renewed_for_the_same_identity_alone),
         in_scratch(a_key_that_was_never_invited_is_refused),
         in_scratch(the_ledgers_key_must_be_the_identity_of_that_name),
         in_scratch(what_is_no_certificate_request_is_refused),
