@@ -29,7 +29,8 @@ class Federation(cordon.Test):
         self.assertEqual(list(images), ["alder", "birch", "cedar"])
         self.hub = cordon.Consortium(self.root)
         self.plan = self.hub.add_study(
-            cordon.study("main", hospitals="alder, birch, cedar", rounds=ROUNDS, quorum=2, deadline_s=DEADLINE_S, slot_ms=1500,
+            cordon.study("main", hospitals="alder, birch, cedar", rounds=ROUNDS, quorum=2, deadline_s=DEADLINE_S,
+                         slot_ms=2500,  # a released update waits so long: time to be caught at it
                          architecture="cnn-tiny", shape="1x28x28", local_steps=STEPS, epsilon=6))
         greedy = self.hub.add_study(cordon.study("greedy", hospitals="alder", rounds=10, epsilon=20), "greedy.ini")
         self.hub.command("study", "pause", "main")  # no round before everybody is here
@@ -50,9 +51,9 @@ class Federation(cordon.Test):
         self.the_coordinator_dies_in_a_round(alder, birch, cedar)
         self.a_node_dies_while_it_trains(alder)
         self.a_node_dies_after_its_release(birch)
-        self.commands_on_live_folders_answer(alder)
         self.a_node_is_late(cedar)
         self.a_budget_is_lowered(cedar)
+        self.commands_on_live_folders_answer(alder)
         self.aggregated(6)
         ok(COORDINATOR, "status", "--study", "main", "--watch", "--dir", self.hub.directory, seconds=60)
         for node in (alder, birch):
