@@ -44,10 +44,9 @@ struct node_host {
 
 static void run(node_host *h, node_event *ev);
 
-static void transfer_ended(node_host *h, node_event_kind kind, bool round_closed)
+static void transfer_ended(node_host *h, node_event ev)
 {
     h->transfer = TRANSFER_NONE;
-    node_event ev = {.kind = kind, .round_closed = round_closed};
     run(h, &ev);
 }
 
@@ -102,7 +101,7 @@ static void transfer_next(node_host *h)
     const node_plan *p = &h->state.plans[h->state.now.plan];
     if (h->transfer == TRANSFER_FETCH) {
         if (fl_objects_have(h->store->objects, &h->object, NULL)) {
-            transfer_ended(h, model_ok(h) ? NODE_EV_FETCHED : NODE_EV_MODEL_BAD, false);
+            transfer_ended(h, (node_event){.kind = model_ok(h) ? NODE_EV_FETCHED : NODE_EV_MODEL_BAD});
             return;
         }
         m.kind = WIRE_FETCH;
@@ -110,12 +109,12 @@ static void transfer_next(node_host *h)
         m.u.fetch.offset = h->offset = fl_objects_length(h->store->objects, &h->object);
         m.u.fetch.max_bytes = wire_piece_size(&h->piece);
     } else {
-        fl_err err;
+        fl_err err = {.text = "shorter than it was"};
         size_t n;
         uint32_t want = wire_piece_take(&h->piece, h->total - h->offset);
         if (fl_objects_read_at(h->store->objects, h->buffer, want, &h->object, h->offset, &n, &err) || n != want) {
             fl_log(FL_ERROR, "upload", "the update cannot be read: %s", err.text);
-            transfer_ended(h, NODE_EV_UPLOAD_FAILED, false);
+            transfer_ended(h, (node_event){.kind = NODE_EV_UPLOAD_FAILED});
             return;
         }
         m.kind = WIRE_UPLOAD;
@@ -163,9 +162,7 @@ static void transfer_begin(node_host *h, transfer kind, const fl_hash *object, u
     h->offset = 0;
     h->failures = 0;
     if (kind == TRANSFER_UPLOAD && !update_ok(h, object, total)) {
-        node_event ev = {.kind = NODE_EV_UPLOAD_FAILED, .lost = true};
-        h->transfer = TRANSFER_NONE;
-        run(h, &ev);
+        transfer_ended(h, (node_event){.kind = NODE_EV_UPLOAD_FAILED, .lost = true});
         return;
     }
     transfer_next(h);
@@ -175,7 +172,8 @@ static void transfer_retry(node_host *h)
 {
     wire_piece_cut(&h->piece);
     if (++h->failures >= MAX_FAILURES) {
-        transfer_ended(h, h->transfer == TRANSFER_FETCH ? NODE_EV_FETCH_FAILED : NODE_EV_UPLOAD_FAILED, false);
+        transfer_ended(
+            h, (node_event){.kind = h->transfer == TRANSFER_FETCH ? NODE_EV_FETCH_FAILED : NODE_EV_UPLOAD_FAILED});
         return;
     }
     h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + NODE_RETRY_MS);
@@ -186,11 +184,11 @@ static void fetch_reply(node_host *h, const wire_message *m)
     bool done;
     fl_err err;
     if (m->kind == WIRE_ERROR) {
-        transfer_ended(h, NODE_EV_FETCH_FAILED, false);
+        transfer_ended(h, (node_event){.kind = NODE_EV_FETCH_FAILED});
         return;
     }
     if (m->u.bytes.total != h->total) { /* a model of another size than the plan's */
-        transfer_ended(h, NODE_EV_MODEL_BAD, false);
+        transfer_ended(h, (node_event){.kind = NODE_EV_MODEL_BAD});
         return;
     }
     fl_code rc = fl_objects_append(h->store->objects, &h->object, m->u.bytes.offset, m->u.bytes.bytes,
@@ -212,21 +210,19 @@ static void upload_reply(node_host *h, const wire_message *m)
         const bool over = code == WIRE_E_STALE_ROUND || code == WIRE_E_UNKNOWN_STUDY || code == WIRE_E_NOT_A_MEMBER ||
                           code == WIRE_E_BAD_UPDATE || code == WIRE_E_REVOKED;
         if (over) {
-            transfer_ended(h, NODE_EV_UPLOAD_FAILED, true);
+            transfer_ended(h, (node_event){.kind = NODE_EV_UPLOAD_FAILED, .round_closed = true});
             return;
         }
         if (code == WIRE_E_EQUIVOCATION || code == WIRE_E_ROLLBACK) {
-            node_event ev = {.kind = NODE_EV_UPLOAD_FAILED,
-                             .halt = code == WIRE_E_ROLLBACK ? NODE_R_ROLLBACK : NODE_R_EQUIVOCATION};
-            h->transfer = TRANSFER_NONE;
-            run(h, &ev);
+            transfer_ended(h, (node_event){.kind = NODE_EV_UPLOAD_FAILED,
+                                           .halt = code == WIRE_E_ROLLBACK ? NODE_R_ROLLBACK : NODE_R_EQUIVOCATION});
             return;
         }
         transfer_retry(h);
         return;
     }
     if (m->u.length.length <= h->offset && ++h->failures >= MAX_FAILURES) { /* it takes nothing */
-        transfer_ended(h, NODE_EV_UPLOAD_FAILED, false);
+        transfer_ended(h, (node_event){.kind = NODE_EV_UPLOAD_FAILED});
         return;
     }
     if (m->u.length.length > h->offset) {
@@ -235,7 +231,7 @@ static void upload_reply(node_host *h, const wire_message *m)
     }
     h->offset = m->u.length.length; /* what is verified over there, also after its restart */
     if (h->offset >= h->total)
-        transfer_ended(h, NODE_EV_UPLOADED, false);
+        transfer_ended(h, (node_event){.kind = NODE_EV_UPLOADED});
     else
         transfer_next(h);
 }
