@@ -245,16 +245,7 @@ fl_code coord_store_make(const char *dir, const char *name, const char *host, in
 
 fl_code coord_store_pem(const coord_store *s, char *pem, const char *file, fl_err *err)
 {
-    char path[FL_PATH_MAX];
-    fl_buf b;
-    fl_buf_init(&b, FL_PEM_MAX - 1);
-    fl_code rc = fl_file_read(&b, fl_path(path, s->dir, file), err);
-    if (rc == FL_OK)
-        memcpy(pem, fl_buf_text(&b), b.size + 1);
-    if (b.bytes)
-        fl_wipe(b.bytes, b.size);
-    fl_buf_fini(&b);
-    return rc;
+    return fl_pem_read(pem, s->dir, file, err);
 }
 
 /* ---- sites ------------------------------------------------------------------------------------------------------ */

@@ -1,5 +1,6 @@
 #include "crypto/cert.h"
 
+#include "base/file.h"
 #include "crypto/csprng.h"
 #include "crypto/hash.h"
 
@@ -114,6 +115,20 @@ static bool write_cert(char pem[FL_PEM_MAX], X509 *cert)
     bool ok = bio && PEM_write_bio_X509(bio, cert) == 1 && move_text(pem, bio);
     BIO_free(bio);
     return ok;
+}
+
+fl_code fl_pem_read(char pem[FL_PEM_MAX], const char *dir, const char *file, fl_err *err)
+{
+    char path[FL_PATH_MAX];
+    fl_buf b;
+    fl_buf_init(&b, FL_PEM_MAX - 1);
+    fl_code rc = fl_file_read(&b, fl_path(path, dir, file), err);
+    if (rc == FL_OK)
+        memcpy(pem, fl_buf_text(&b), b.size + 1);
+    if (b.bytes)
+        fl_wipe(b.bytes, b.size);
+    fl_buf_fini(&b);
+    return rc;
 }
 
 fl_code fl_cert_key_make(char key_pem[FL_PEM_MAX], fl_err *err)

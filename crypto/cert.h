@@ -12,6 +12,9 @@
 
 #define FL_PEM_MAX 8192
 
+/* dir/file as text, for certificates and keys. The buffer on the way is wiped; a key in pem is the caller's to wipe. */
+fl_code fl_pem_read(char pem[FL_PEM_MAX], const char *dir, const char *file, fl_err *err) FL_MUST_USE;
+
 /* A key pair; writes the private key as PKCS#8 PEM. */
 fl_code fl_cert_key_make(char key_pem[FL_PEM_MAX], fl_err *err) FL_MUST_USE;
 /* Self-signed CA with CA:TRUE, pathlen 0, keyCertSign. */

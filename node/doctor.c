@@ -127,13 +127,6 @@ static void check_policy(checkup *c)
             p.declared_patients);
 }
 
-static fl_code read_pem(fl_buf *out, const char *dir, const char *name, fl_err *err)
-{
-    char path[FL_PATH_MAX];
-    fl_buf_init(out, FL_PEM_MAX - 1);
-    return fl_file_read(out, fl_path(path, dir, name), err);
-}
-
 static void check_certificate(checkup *c, const char *cert_pem, const char *ca_pem)
 {
     fl_err err = {0};
@@ -208,7 +201,7 @@ static fl_code poll(checkup *c, const wire_client_config *config, fl_err *err)
 static void check_network(checkup *c, const char *ca_pem, const char *cert_pem)
 {
     fl_err err = {0};
-    fl_buf key;
+    char key[FL_PEM_MAX] = "";
     const node_store *s = c->s->store;
     if (c->s->is_live) { /* its own connection tells; a second one would disturb it */
         unsigned failures = c->s->state->failures;
@@ -218,35 +211,30 @@ static void check_network(checkup *c, const char *ca_pem, const char *cert_pem)
     }
     if (!check_name(c, s->address))
         return;
-    fl_code rc = read_pem(&key, s->dir, "tls.key", &err);
-    const wire_client_config config = {
-        .address = s->address, .ca_pem = ca_pem, .cert_pem = cert_pem, .key_pem = fl_buf_text(&key)};
+    fl_code rc = fl_pem_read(key, s->dir, "tls.key", &err);
+    const wire_client_config config = {.address = s->address, .ca_pem = ca_pem, .cert_pem = cert_pem, .key_pem = key};
     if (rc == FL_OK)
         rc = poll(c, &config, &err);
     if (rc)
         say(c, "bad", "coordinator", "%s: the port must be open outward; a proxy must pass TLS through", err.text);
     else
         say(c, "ok", "coordinator", "%s answers, and knows this node", s->address);
-    if (key.bytes)
-        fl_wipe(key.bytes, key.size);
-    fl_buf_fini(&key);
+    fl_wipe(key, sizeof key);
 }
 
 static void check_enrolment(checkup *c)
 {
     fl_err err = {0};
-    fl_buf ca = {0}, cert = {0};
+    char ca[FL_PEM_MAX], cert[FL_PEM_MAX];
     if (!c->s->store->enrolled)
         say(c, "warn", "enrolment", "not enrolled: ask the consortium for an invitation, then `cordon-node enrol`");
-    else if (read_pem(&ca, c->s->store->dir, "ca.crt", &err) || read_pem(&cert, c->s->store->dir, "tls.crt", &err))
+    else if (fl_pem_read(ca, c->s->store->dir, "ca.crt", &err) || fl_pem_read(cert, c->s->store->dir, "tls.crt", &err))
         say(c, "bad", "enrolment", "%s", err.text);
     else {
         say(c, "ok", "enrolment", "member of %s as %s", c->s->store->coordinator, c->s->store->name);
-        check_certificate(c, fl_buf_text(&cert), fl_buf_text(&ca));
-        check_network(c, fl_buf_text(&ca), fl_buf_text(&cert));
+        check_certificate(c, cert, ca);
+        check_network(c, ca, cert);
     }
-    fl_buf_fini(&ca);
-    fl_buf_fini(&cert);
 }
 
 int node_doctor_command(fl_cli *cli, node_session *s)

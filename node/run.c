@@ -167,26 +167,12 @@ static void apply_policy(void *ctx, node_state *state)
 
 /* ---- start and stop --------------------------------------------------------------------------------------------- */
 
-static fl_code read_pem(char pem[FL_PEM_MAX], const char *dir, const char *name, fl_err *err)
-{
-    char path[FL_PATH_MAX];
-    fl_buf b;
-    fl_buf_init(&b, FL_PEM_MAX - 1);
-    fl_code rc = fl_file_read(&b, fl_path(path, dir, name), err);
-    if (rc == FL_OK)
-        memcpy(pem, fl_buf_text(&b), b.size + 1);
-    if (b.bytes)
-        fl_wipe(b.bytes, b.size);
-    fl_buf_fini(&b);
-    return rc;
-}
-
 static fl_code connect_client(program *p, fl_err *err)
 {
     char ca[FL_PEM_MAX], cert[FL_PEM_MAX], key[FL_PEM_MAX];
     fl_code rc;
-    if ((rc = read_pem(ca, p->store.dir, "ca.crt", err)) || (rc = read_pem(cert, p->store.dir, "tls.crt", err)) ||
-        (rc = read_pem(key, p->store.dir, "tls.key", err)))
+    if ((rc = fl_pem_read(ca, p->store.dir, "ca.crt", err)) || (rc = fl_pem_read(cert, p->store.dir, "tls.crt", err)) ||
+        (rc = fl_pem_read(key, p->store.dir, "tls.key", err)))
         return rc;
     const wire_client_config config = {.address = p->store.address, .ca_pem = ca, .cert_pem = cert, .key_pem = key};
     rc = wire_client_open(&p->client, &config, err);

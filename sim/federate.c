@@ -179,8 +179,10 @@ fl_code sim_federate(sim_result *out, nn_plan *plan, sim_hospitals *hospitals, c
         return fl_fail(err, FL_EREFUSED, "%s: the quorum is %u and there are %u hospitals", options->study,
                        plan->quorum, hospitals->n);
     }
-    if (options->open)
-        plan->is_private = false;
+    if (options->open && (rc = nn_plan_drop_privacy(plan, err))) {
+        sim_hospitals_fini(hospitals);
+        return rc;
+    }
     out->is_private = plan->is_private;
     out->rounds = plan->rounds;
     federation f = {.plan = plan, .hospitals = hospitals};

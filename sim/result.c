@@ -105,7 +105,7 @@ fl_code sim_judge(sim_result *out, const float *weights, const nn_plan *plan, co
         rc = score(&out->global, weights, plan, model, &h->judge, pool, err);
     if (rc == FL_OK) {
         *open_plan = *plan;
-        open_plan->is_private = false;
+        rc = nn_plan_drop_privacy(open_plan, err);
     }
     out->n = h->n;
     for (uint32_t i = 0; i < h->n && rc == FL_OK; i++) {

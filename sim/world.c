@@ -58,7 +58,7 @@ struct sim_world {
     coord_host *host;
     uint32_t coord_epoch, n_crashes;
     int64_t coord_timer_ms;
-    bool calm, coordinator_open;
+    bool coordinator_open;
     site *sites;
     uint32_t *ticket_node; /* by ticket */
     size_t max_tickets;
@@ -131,7 +131,7 @@ static event pop(sim_world *w)
 
 static bool chance(sim_world *w, double p)
 {
-    return !w->calm && p > 0 && fl_rng_uniform(&w->rng) < p;
+    return p > 0 && fl_rng_uniform(&w->rng) < p;
 }
 
 static int64_t delay(sim_world *w)
@@ -630,11 +630,6 @@ fl_code sim_world_add_study(sim_world *w, const nn_plan *plan, fl_err *err)
         return rc;
     w->plans[w->n_plans++] = *plan;
     return coord_host_changed(w->host, err);
-}
-
-void sim_world_calm(sim_world *w)
-{
-    w->calm = true;
 }
 
 coord_store *sim_world_coordinator(sim_world *w)

@@ -48,8 +48,6 @@ void sim_world_destroy(sim_world *w);
 fl_code sim_world_add_study(sim_world *w, const nn_plan *plan, fl_err *err) FL_MUST_USE;
 /* Runs until every study is done, or until_ms of virtual time passed (FL_EREFUSED), then checks everything. */
 fl_code sim_world_run(sim_world *w, int64_t until_ms, fl_err *err) FL_MUST_USE;
-/* No more faults from here: what is left must come to an end. */
-void sim_world_calm(sim_world *w);
 
 coord_store *sim_world_coordinator(sim_world *w);
 node_store *sim_world_node(sim_world *w, uint32_t node);
