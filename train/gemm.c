@@ -10,7 +10,6 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool is_portable; /* written once, before anybody multiplies */
-static bool is_slow;
 
 /* Row by row, each sum in the order of k; blocked over columns so that gcc vectorises without changing an order. */
 static void portable_gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda,
@@ -171,7 +170,7 @@ static void start(void)
     choose_core();
     openblas_set_num_threads(1);
     const char *best = best_core(), *core = openblas_get_corename();
-    is_slow = best && (is_old(core) || (strcmp(best, "SkylakeX") == 0 && !is_avx512(core)));
+    const bool is_slow = best && (is_old(core) || (strcmp(best, "SkylakeX") == 0 && !is_avx512(core)));
     is_portable = is_instrumented();
     if (!is_portable && !nn_gemm_self_test()) {
         is_portable = true;
@@ -193,10 +192,4 @@ const char *nn_gemm_core(void)
 {
     nn_gemm_start();
     return is_portable ? "portable" : openblas_get_corename();
-}
-
-bool nn_gemm_is_slow(void)
-{
-    nn_gemm_start();
-    return is_slow;
 }

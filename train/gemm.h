@@ -19,7 +19,6 @@ void nn_gemm_start(void);
 /* true: OpenBLAS gave the same bits at every alignment and repeat. */
 bool nn_gemm_self_test(void);
 const char *nn_gemm_core(void); /* "SkylakeX", or "portable" */
-bool nn_gemm_is_slow(void);     /* the kernel is slower than the CPU allows, for example preset by the environment */
 
 /* C (m, n) with leading dimension ldc; op(A) is (m, k), op(B) is (k, n); beta 0 ignores C. */
 void nn_gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda, const float *b, int ldb,

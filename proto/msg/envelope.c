@@ -88,7 +88,6 @@ static void compose_request(composed *c, const wire_message *m)
     switch (m->kind) {
     case WIRE_POLL:
         wire_pb__poll__init(&c->body.poll);
-        c->body.poll.plans_known = hash_data(&m->u.poll.plans_known);
         c->body.poll.n_plans_known = m->u.poll.n_plans_known;
         c->body.poll.wait_ms = m->u.poll.wait_ms;
         c->body.poll.ledger_size = m->u.poll.ledger_size;
@@ -306,7 +305,7 @@ static fl_code take_request(wire_message *m, const WirePb__Message *p, fl_err *e
         m->u.poll.n_plans_known = p->poll->n_plans_known;
         m->u.poll.wait_ms = p->poll->wait_ms;
         m->u.poll.ledger_size = p->poll->ledger_size;
-        return take_hash(&m->u.poll.plans_known, p->poll->plans_known, "plans_known", err);
+        return FL_OK;
     case WIRE_PB__MESSAGE__BODY_FETCH:
         m->kind = WIRE_FETCH;
         m->u.fetch.offset = p->fetch->offset;

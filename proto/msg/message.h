@@ -60,9 +60,7 @@ typedef struct wire_site {       /* a member of a round's roster */
 } wire_site;
 
 typedef struct wire_poll {
-    fl_hash plans_known;         /* SHA-256 over the sorted hashes of the plans this node has; the coordinator sends the
-                                    first plan of its list that is past `n_plans_known` */
-    uint32_t n_plans_known;      /* plans received so far, in the coordinator's order */
+    uint32_t n_plans_known;      /* plans received so far, in the coordinator's order: the next one is the answer */
     uint32_t wait_ms;            /* long poll: 0..30000 */
     uint64_t ledger_size;
 } wire_poll;

@@ -47,7 +47,7 @@ def piece(byte, offset, total, content):
 
 
 BODIES = [
-    ("POLL", 16, data(1, fill(0x11)) + number(2, 2) + number(3, 25000) + number(4, 17)),
+    ("POLL", 16, number(1, 2) + number(2, 25000) + number(3, 17)),
     ("FETCH", 17, data(1, fill(0x22)) + number(2, 65536) + number(3, 131072)),
     ("JOIN", 18, data(1, fill(0x33)) + number(2, 1200)),
     ("HEAD", 19, data(1, NOTE)),

@@ -38,7 +38,7 @@ static inline void sample_body(wire_message *m)
     };
     switch (m->kind) {
     case WIRE_POLL:
-        m->u.poll = (wire_poll){sample_hash(0x11), 2, 25000, 17};
+        m->u.poll = (wire_poll){2, 25000, 17};
         break;
     case WIRE_FETCH:
         m->u.fetch.object = sample_hash(0x22);
