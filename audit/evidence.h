@@ -46,6 +46,9 @@ fl_code audit_evidence_each(const audit_evidence *e, dp_kind kind, audit_visit v
                             fl_err *err) FL_MUST_USE;
 void audit_evidence_fini(audit_evidence *e);
 
+/* Completeness: every update that one side has, the other must have, with the same bytes. Findings go to the node's. */
+fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
+
 /*
  * Heads that others hold. A node's ACK and a coordinator's RECEIVED carry the node's head as the coordinator cosigned it
  * before the update went out: it must be a head of these very lines, holding the RELEASE. Whoever rewrites or cuts his

@@ -13,61 +13,6 @@ const fl_cli_option audit_verify_options[] = {
     {0},
 };
 
-static const char WHY_UNKNOWN[] = "an update left the hospital that its ledger does not account for";
-static const char WHY_LOST[] = "the coordinator hides a contribution, or the hospital invents one";
-
-static bool has_update(const dp_debit *d)
-{
-    return d->update_hash[0] != 0;
-}
-
-/* Debits of the coordinator's RECEIVED lines, sorted, for the way back. */
-static int by_debit(const void *a, const void *b)
-{
-    const dp_received *x = *(const dp_received *const *)a, *y = *(const dp_received *const *)b;
-    return strcmp(x->debit, y->debit);
-}
-
-static int to_debit(const void *key, const void *item)
-{
-    return strcmp(key, (*(const dp_received *const *)item)->debit);
-}
-
-/* {RELEASE} against {RECEIVED}, both directions. */
-static void compare(audit_evidence *node, const dp_replay *coordinator)
-{
-    const dp_ledger_state *n = dp_replay_state(node->replay), *c = dp_replay_state(coordinator);
-    const dp_received **mine = malloc((c->n_received + 1) * sizeof *mine);
-    if (!mine) {
-        audit_find(&node->findings, 0, WHY_LOST, "no memory left to compare with the coordinator");
-        return;
-    }
-    size_t n_mine = 0;
-    for (size_t i = 0; i < c->n_received; i++) {
-        const dp_received *r = &c->received[i];
-        if (strcmp(r->member, n->node) != 0)
-            continue;
-        mine[n_mine++] = r;
-        const dp_debit *d = dp_replay_debit(node->replay, r->debit);
-        if (!d || !has_update(d))
-            audit_find(&node->findings, 0, WHY_UNKNOWN,
-                       "the coordinator's entry %" PRIu64 " RECEIVED debit %s, for which there is no RELEASE here",
-                       r->seq, r->debit);
-        else if (strcmp(d->update_hash, r->update_hash) != 0 || d->round != r->round || strcmp(d->study, r->study) != 0)
-            audit_find(&node->findings, d->seq, WHY_UNKNOWN,
-                       "the coordinator's entry %" PRIu64 " RECEIVED other bytes, or another round, for debit %s",
-                       r->seq, r->debit);
-    }
-    qsort(mine, n_mine, sizeof *mine, by_debit);
-    for (size_t i = 0; i < n->n_debits; i++) {
-        const dp_debit *d = &n->debits[i];
-        if (d->state == DP_DEBIT_ACKED && !bsearch(d->id, mine, n_mine, sizeof *mine, to_debit))
-            audit_find(&node->findings, d->seq, WHY_LOST,
-                       "debit %s has an ACK, and the coordinator has no RECEIVED of it", d->id);
-    }
-    free(mine);
-}
-
 static fl_code check_coordinator(audit_evidence *node, const char *path, fl_err *err)
 {
     audit_evidence other = {0};
@@ -81,9 +26,10 @@ static fl_code check_coordinator(audit_evidence *node, const char *path, fl_err 
         for (size_t i = 0; i < other.findings.n; i++)
             audit_find(&node->findings, other.findings.items[i].entry, other.findings.items[i].why,
                        "the coordinator's ledger: %s", other.findings.items[i].what);
-        compare(node, other.replay);
-        code = audit_check_heads(node, &other, err);
+        code = audit_compare(node, &other, err);
     }
+    if (code == FL_OK)
+        code = audit_check_heads(node, &other, err);
     audit_evidence_fini(&other);
     return code;
 }
