@@ -1,0 +1,21 @@
+/*
+ * cordon-bench: one JSON line per run, fields as in its manual page. Monotonic clock, the median of repeats, the warm-up
+ * not counted. A subcommand is a row in bench/main.c and a file of its own.
+ */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include "base/cli.h"
+#include "base/json.h"
+
+int bench_noise(fl_cli *cli);
+extern const fl_cli_option bench_noise_options[];
+
+/* Seconds of the monotonic clock, to the nanosecond. */
+double bench_now_s(void);
+/* Of n >= 1 values, which get sorted; the lower one of two in the middle. */
+double bench_median(double *values, size_t n);
+/* Prints j as one line, frees it, returns 0. */
+int bench_print(fl_cli *cli, fl_json *j);
+
+#endif

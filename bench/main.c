@@ -1,0 +1,11 @@
+#include "bench/bench.h"
+
+static const fl_cli_command commands[] = {
+    {"noise", "", "draws of the discrete Gaussian in a second", bench_noise_options, 0, 0, bench_noise, NULL},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    return fl_cli_main("cordon-bench", "how fast this machine is, one JSON line per run", commands, argc, argv, NULL);
+}
