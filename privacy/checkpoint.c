@@ -19,7 +19,7 @@ void dp_tree_init(dp_tree *tree)
     memset(tree, 0, sizeof *tree);
 }
 
-static fl_hash join(const fl_hash *left, const fl_hash *right)
+fl_hash dp_tree_join(const fl_hash *left, const fl_hash *right)
 {
     uint8_t bytes[1 + 2 * FL_HASH_SIZE] = {1};
     memcpy(bytes + 1, left->bytes, FL_HASH_SIZE);
@@ -27,13 +27,18 @@ static fl_hash join(const fl_hash *left, const fl_hash *right)
     return fl_sha256(bytes, sizeof bytes);
 }
 
+fl_hash dp_tree_leaf(const char *line, size_t n)
+{
+    return fl_sha256_2("", 1, line, n); /* one zero byte, then the line */
+}
+
 void dp_tree_append(dp_tree *tree, const char *line, size_t n)
 {
     assert(tree->size < UINT64_MAX);
-    fl_hash hash = fl_sha256_2("", 1, line, n); /* one zero byte, then the line */
+    fl_hash hash = dp_tree_leaf(line, n);
     unsigned level = 0;
     for (uint64_t rest = tree->size; rest & 1; rest >>= 1, level++)
-        hash = join(&tree->peaks[level], &hash);
+        hash = dp_tree_join(&tree->peaks[level], &hash);
     tree->peaks[level] = hash;
     tree->size++;
 }
@@ -48,7 +53,7 @@ fl_hash dp_tree_root(const dp_tree *tree)
     fl_hash root = tree->peaks[level];
     for (level++; level < 64; level++) {
         if (tree->size >> level & 1)
-            root = join(&tree->peaks[level], &root);
+            root = dp_tree_join(&tree->peaks[level], &root);
     }
     return root;
 }

@@ -26,6 +26,8 @@ typedef struct dp_tree {
 void dp_tree_init(dp_tree *tree);
 void dp_tree_append(dp_tree *tree, const char *line, size_t n);
 fl_hash dp_tree_root(const dp_tree *tree);
+fl_hash dp_tree_leaf(const char *line, size_t n);
+fl_hash dp_tree_join(const fl_hash *left, const fl_hash *right);
 
 #define DP_ORIGIN_MAX 80
 void dp_origin(char origin[DP_ORIGIN_MAX], const char *party); /* "cordon/" party */
