@@ -3,6 +3,7 @@
 #include "privacy/entry.h"
 #include "privacy/replay_state.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,58 +44,17 @@ bool dp_grow(void **array, size_t *capacity, size_t n, size_t size)
     return true;
 }
 
-const char *dp_index_key(const dp_replay *r, uint32_t position)
+uint32_t dp_find(const dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number)
 {
-    return r->state.is_coordinator ? r->state.received[position].debit : r->state.debits[position].id;
+    return dp_map_find(&r->names, (uint8_t)kind, a, b, number);
 }
 
-/* A ledger's author chooses the debits; SHA-256 keeps him from choosing slots. */
-static size_t slot_of(const dp_index *index, const char *debit)
+fl_code dp_remember(dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number, size_t position,
+                    fl_err *err)
 {
-    fl_hash hash = fl_sha256(debit, strlen(debit));
-    uint64_t start;
-    memcpy(&start, hash.bytes, sizeof start);
-    return (size_t)start & (index->capacity - 1);
-}
-
-uint32_t dp_index_find(const dp_replay *r, const char *debit)
-{
-    const dp_index *index = &r->index;
-    if (index->capacity == 0)
-        return UINT32_MAX;
-    for (size_t i = slot_of(index, debit); index->slots[i] != 0; i = (i + 1) & (index->capacity - 1)) {
-        if (strcmp(dp_index_key(r, index->slots[i] - 1), debit) == 0)
-            return index->slots[i] - 1;
-    }
-    return UINT32_MAX;
-}
-
-static void index_put(dp_index *index, const char *debit, uint32_t position)
-{
-    size_t i = slot_of(index, debit);
-    while (index->slots[i] != 0)
-        i = (i + 1) & (index->capacity - 1);
-    index->slots[i] = position + 1;
-}
-
-bool dp_index_add(dp_replay *r, const char *debit, uint32_t position)
-{
-    dp_index *index = &r->index;
-    if (2 * (index->n + 1) > index->capacity) {
-        dp_index larger = {.capacity = index->capacity ? 2 * index->capacity : 64, .n = index->n};
-        larger.slots = calloc(larger.capacity, sizeof *larger.slots);
-        if (!larger.slots)
-            return false;
-        for (size_t i = 0; i < index->capacity; i++) {
-            if (index->slots[i] != 0)
-                index_put(&larger, dp_index_key(r, index->slots[i] - 1), index->slots[i] - 1);
-        }
-        free(index->slots);
-        *index = larger;
-    }
-    index_put(index, debit, position);
-    index->n++;
-    return true;
+    assert(position < DP_MAP_NONE); /* dp_grow keeps arrays below */
+    bool ok = dp_map_put(&r->names, (uint8_t)kind, a, b, number, (uint32_t)position);
+    return ok ? FL_OK : dp_no_memory(err);
 }
 
 /* --- the rules that both roles share --- */
@@ -227,7 +187,7 @@ void dp_replay_destroy(dp_replay *r)
     if (!r)
         return;
     dp_studies_free(r);
-    free(r->index.slots);
+    dp_map_fini(&r->names);
     free(r->state.policies);
     free(r->state.approvals);
     free(r->state.debits);
@@ -287,27 +247,20 @@ const dp_ledger_state *dp_replay_state(const dp_replay *r)
 
 const dp_debit *dp_replay_debit(const dp_replay *r, const char *debit)
 {
-    uint32_t position = r->state.is_coordinator ? UINT32_MAX : dp_index_find(r, debit);
-    return position == UINT32_MAX ? NULL : &r->state.debits[position];
+    uint32_t position = r->state.is_coordinator ? DP_MAP_NONE : dp_find(r, DP_BY_DEBIT, debit, "", 0);
+    return position == DP_MAP_NONE ? NULL : &r->state.debits[position];
 }
 
 const dp_policy *dp_replay_policy(const dp_replay *r, const char *dataset)
 {
-    for (size_t i = 0; i < r->state.n_policies; i++) {
-        if (strcmp(r->state.policies[i].dataset, dataset) == 0)
-            return &r->state.policies[i];
-    }
-    return NULL;
+    uint32_t position = dp_find(r, DP_BY_DATASET, dataset, "", 0);
+    return position == DP_MAP_NONE ? NULL : &r->state.policies[position];
 }
 
 const dp_approval *dp_replay_approval(const dp_replay *r, const char *study, const char *plan_hash)
 {
-    for (size_t i = r->state.n_approvals; i-- > 0;) {
-        const dp_approval *a = &r->state.approvals[i];
-        if (strcmp(a->plan_hash, plan_hash) == 0 && strcmp(a->study, study) == 0)
-            return a;
-    }
-    return NULL;
+    uint32_t position = dp_find(r, DP_BY_APPROVAL, study, plan_hash, 0);
+    return position == DP_MAP_NONE ? NULL : &r->state.approvals[position];
 }
 
 static void first_words(void *context, uint64_t seq, const char *what, const char *why)

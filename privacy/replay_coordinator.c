@@ -10,11 +10,8 @@ static const char WHY_ROSTER[] = "updates from somebody who was not invited coul
 
 static dp_study *find_study(const dp_replay *r, const char *name)
 {
-    for (size_t i = r->n_studies; i-- > 0;) {
-        if (strcmp(r->studies[i].name, name) == 0)
-            return &r->studies[i];
-    }
-    return NULL;
+    uint32_t position = dp_find(r, DP_BY_STUDY, name, "", 0);
+    return position == DP_MAP_NONE ? NULL : &r->studies[position];
 }
 
 static const dp_member *find_member(const dp_member *members, uint32_t n, const char *node)
@@ -26,15 +23,11 @@ static const dp_member *find_member(const dp_member *members, uint32_t n, const 
     return NULL;
 }
 
+/* Of the open round; an older one with its number does not count. */
 static dp_received *find_received(const dp_replay *r, const dp_study *s, const char *member)
 {
-    for (size_t i = r->state.n_received; i-- > s->first_received;) {
-        dp_received *received = &r->state.received[i];
-        if (strcmp(received->member, member) == 0 && received->round == s->round &&
-            strcmp(received->study, s->name) == 0)
-            return received;
-    }
-    return NULL;
+    uint32_t position = dp_find(r, DP_BY_RECEIVED, s->name, member, s->round);
+    return position == DP_MAP_NONE || position < s->first_received ? NULL : &r->state.received[position];
 }
 
 static void check_round_open(dp_checker *c, const dp_entry *e, const dp_study *s)
@@ -59,7 +52,7 @@ static void check_received(dp_checker *c, const dp_entry *e, const dp_study *s)
         dp_report(c, WHY_ROSTER, "RECEIVED from %s, who is not in the round", e->member);
     if (s->is_open && e->round == s->round && find_received(c->r, s, e->member))
         dp_report(c, WHY_COUNT, "RECEIVED a second time from %s in round %u", e->member, e->round);
-    if (dp_index_find(c->r, e->debit) != UINT32_MAX)
+    if (dp_find(c->r, DP_BY_DEBIT, e->debit, "", 0) != DP_MAP_NONE)
         dp_report(c, WHY_COUNT, "RECEIVED debit %s a second time", e->debit);
 }
 
@@ -145,9 +138,10 @@ static fl_code apply_received(dp_replay *r, const dp_entry *e, fl_err *err)
     received->seq = e->seq;
     received->round = e->round;
     state->n_received++;
-    if (dp_index_find(r, e->debit) == UINT32_MAX && !dp_index_add(r, e->debit, (uint32_t)(state->n_received - 1)))
-        return dp_no_memory(err);
-    return FL_OK;
+    FL_TRY(dp_remember(r, DP_BY_RECEIVED, e->study, e->member, e->round, state->n_received - 1, err));
+    if (dp_find(r, DP_BY_DEBIT, e->debit, "", 0) != DP_MAP_NONE)
+        return FL_OK;
+    return dp_remember(r, DP_BY_DEBIT, e->debit, "", 0, state->n_received - 1, err);
 }
 
 static void apply_aggregate(dp_replay *r, const dp_entry *e, dp_study *s)
@@ -169,7 +163,7 @@ static fl_code apply_study(dp_replay *r, const dp_entry *e, fl_err *err)
     memset(s, 0, sizeof *s);
     memcpy(s->name, e->study, sizeof s->name);
     memcpy(s->plan_hash, e->plan_hash, sizeof s->plan_hash);
-    return FL_OK;
+    return dp_remember(r, DP_BY_STUDY, s->name, "", 0, r->n_studies - 1, err);
 }
 
 fl_code dp_apply_coordinator(dp_replay *r, const dp_entry *e, fl_err *err)

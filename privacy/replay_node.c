@@ -121,18 +121,10 @@ static double cost_of(const dp_replay *r, const dp_entry *e)
     return dp_release_cost(&r->state.filter, micro, e->steps);
 }
 
-static const dp_debit *open_debit_of_round(const dp_ledger_state *s, const char *study, uint32_t round)
+static uint32_t open_debits(const dp_replay *r, const char *study, uint32_t round)
 {
-    size_t n_open = s->n_open;
-    for (size_t i = s->n_debits; i-- > 0 && n_open > 0;) {
-        const dp_debit *d = &s->debits[i];
-        if (d->state >= DP_DEBIT_ACKED)
-            continue;
-        n_open--;
-        if (d->round == round && strcmp(d->study, study) == 0)
-            return d;
-    }
-    return NULL;
+    uint32_t n = dp_find(r, DP_BY_ROUND, study, "", round);
+    return n == DP_MAP_NONE ? 0 : n;
 }
 
 static void check_reserve(dp_checker *c, const dp_entry *e)
@@ -149,7 +141,7 @@ static void check_reserve(dp_checker *c, const dp_entry *e)
     check_numbers(c, e);
     if (dp_replay_debit(r, e->debit))
         dp_report(c, WHY_ORDER, "RESERVE repeats debit %s", e->debit);
-    if (open_debit_of_round(&r->state, e->study, e->round))
+    if (open_debits(r, e->study, e->round) > 0)
         dp_report(c, WHY_ORDER, "RESERVE while another debit of round %u is open", e->round);
     check_budget(c, e, r->state.has_policy ? cost_of(r, e) : 0);
 }
@@ -253,16 +245,14 @@ static fl_code apply_policy(dp_replay *r, const dp_entry *e, fl_err *err)
         }
     }
 
-    dp_policy *policy = NULL;
-    for (size_t i = 0; i < s->n_policies && !policy; i++) {
-        if (strcmp(s->policies[i].dataset, e->dataset) == 0)
-            policy = &s->policies[i];
-    }
-    if (!policy) {
+    uint32_t at = dp_find(r, DP_BY_DATASET, e->dataset, "", 0);
+    if (at == DP_MAP_NONE) {
         if (!dp_grow((void **)&s->policies, &r->cap_policies, s->n_policies, sizeof *s->policies))
             return dp_no_memory(err);
-        policy = &s->policies[s->n_policies++];
+        FL_TRY(dp_remember(r, DP_BY_DATASET, e->dataset, "", 0, s->n_policies, err));
+        at = (uint32_t)s->n_policies++;
     }
+    dp_policy *policy = &s->policies[at];
     memset(policy, 0, sizeof *policy);
     DP_COPY(policy->dataset, e->dataset);
     DP_COPY(policy->releases, e->releases);
@@ -286,7 +276,7 @@ static fl_code apply_approval(dp_replay *r, const dp_entry *e, fl_err *err)
     DP_COPY(a->study, e->study);
     DP_COPY(a->dataset, e->dataset);
     DP_COPY(a->approver, e->approver);
-    return FL_OK;
+    return dp_remember(r, DP_BY_APPROVAL, e->study, e->plan_hash, 0, s->n_approvals - 1, err);
 }
 
 /* Steps of the same terms are one segment. Only the newest charges are looked at, so that a hostile ledger stays
@@ -318,7 +308,7 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
         dp_filter_charge(&s->filter, cost);
     double sigma = (double)dp_multiplier_micro(e->noise_variance, e->clip_units) / 1e6;
     FL_TRY(add_charge(r, e->study, dp_rate_to_double(e->rate), sigma, e->steps, err));
-    if (dp_index_find(r, e->debit) != UINT32_MAX)
+    if (dp_replay_debit(r, e->debit))
         return FL_OK; /* repeated: charged again, the first one stays */
     if (!dp_grow((void **)&s->debits, &r->cap_debits, s->n_debits, sizeof *s->debits))
         return dp_no_memory(err);
@@ -329,14 +319,15 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
     DP_COPY(d->plan_hash, e->plan_hash);
     s->n_debits++;
     s->n_open++;
-    return dp_index_add(r, e->debit, (uint32_t)(s->n_debits - 1)) ? FL_OK : dp_no_memory(err);
+    FL_TRY(dp_remember(r, DP_BY_DEBIT, e->debit, "", 0, s->n_debits - 1, err));
+    return dp_remember(r, DP_BY_ROUND, d->study, "", d->round, open_debits(r, d->study, d->round) + 1, err);
 }
 
-static void apply_debit(dp_replay *r, const dp_entry *e)
+static fl_code apply_debit(dp_replay *r, const dp_entry *e, fl_err *err)
 {
-    uint32_t position = dp_index_find(r, e->debit);
-    if (position == UINT32_MAX)
-        return;
+    uint32_t position = dp_find(r, DP_BY_DEBIT, e->debit, "", 0);
+    if (position == DP_MAP_NONE)
+        return FL_OK;
     dp_debit *d = &r->state.debits[position];
     bool was_open = d->state < DP_DEBIT_ACKED;
     bool was_reserved = d->state == DP_DEBIT_RESERVED;
@@ -362,6 +353,10 @@ static void apply_debit(dp_replay *r, const dp_entry *e)
     bool is_open = d->state < DP_DEBIT_ACKED;
     r->state.n_open += is_open;
     r->state.n_open -= was_open;
+    if (is_open == was_open)
+        return FL_OK;
+    uint32_t n = open_debits(r, d->study, d->round);
+    return dp_remember(r, DP_BY_ROUND, d->study, "", d->round, is_open ? n + 1 : n - 1, err);
 }
 
 static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
@@ -387,8 +382,7 @@ fl_code dp_apply_node(dp_replay *r, const dp_entry *e, fl_err *err)
     case DP_RELEASE:
     case DP_ACK:
     case DP_BURN:
-        apply_debit(r, e);
-        return FL_OK;
+        return apply_debit(r, e, err);
     case DP_OTHER_RELEASE:
         return apply_other_release(r, e, err);
     case DP_RESTORE:

@@ -2,6 +2,7 @@
 #ifndef PRIVACY_REPLAY_STATE_H
 #define PRIVACY_REPLAY_STATE_H
 
+#include "privacy/map.h"
 #include "privacy/replay.h"
 
 /* Where a coordinator stands in one study. */
@@ -17,11 +18,15 @@ typedef struct dp_study {
     dp_member *members; /* of the last ROUND_OPEN */
 } dp_study;
 
-/* debit -> position in state.debits (node) or state.received (coordinator); open addressing, at most half full. */
-typedef struct dp_index {
-    uint32_t *slots; /* position + 1; 0: empty */
-    size_t capacity, n;
-} dp_index;
+/* What the names of dp_replay.names lead to. */
+typedef enum dp_name_kind {
+    DP_BY_DEBIT,    /* debit: state.debits (node), state.received (coordinator) */
+    DP_BY_DATASET,  /* data set: state.policies */
+    DP_BY_APPROVAL, /* study, plan hash: the newest in state.approvals */
+    DP_BY_ROUND,    /* study, round: how many of its debits are open */
+    DP_BY_STUDY,    /* study: the newest in studies */
+    DP_BY_RECEIVED, /* study, member, round: the newest in state.received */
+} dp_name_kind;
 
 #define DP_COPY(to, from)                                                                                              \
     do {                                                                                                               \
@@ -41,7 +46,7 @@ struct dp_replay {
     dp_study *studies;
     size_t n_studies;
     size_t cap_policies, cap_approvals, cap_debits, cap_charges, cap_received, cap_studies;
-    dp_index index;
+    dp_map names;
     dp_entry entry; /* the line at hand */
 };
 
@@ -58,9 +63,10 @@ void dp_report(dp_checker *c, const char *why, const char *format, ...) FL_PRINT
 
 /* Room for one more element; false: no memory. */
 bool dp_grow(void **array, size_t *capacity, size_t n, size_t size);
-bool dp_index_add(dp_replay *r, const char *debit, uint32_t position);
-uint32_t dp_index_find(const dp_replay *r, const char *debit); /* UINT32_MAX: not there */
-const char *dp_index_key(const dp_replay *r, uint32_t position);
+/* DP_MAP_NONE: not there. No look-up may be a search: a ledger from outside has as many entries as its author likes. */
+uint32_t dp_find(const dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number);
+fl_code dp_remember(dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number, size_t position,
+                    fl_err *err) FL_MUST_USE;
 
 fl_code dp_no_memory(fl_err *err);
 

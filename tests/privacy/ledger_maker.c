@@ -28,6 +28,15 @@ void update_of(char out[DP_HEX_SIZE], const char *party, unsigned round)
     dp_hash_text(out, &hash);
 }
 
+/* Of a hospital's round: no two hospitals draw the same. */
+static void debit_of_party(char out[DP_DEBIT_SIZE], const char *party, unsigned round)
+{
+    char hex[DP_HEX_SIZE];
+    fl_hash hash = fl_sha256(party, strlen(party));
+    dp_hash_text(hex, &hash);
+    snprintf(out, DP_DEBIT_SIZE, "%.24s%08x", hex, round);
+}
+
 void maker_init(ledger_maker *m, const char *party, uint8_t seed)
 {
     uint8_t bytes[32];
@@ -47,8 +56,9 @@ void maker_fini(ledger_maker *m)
 {
     fl_buf_fini(&m->text);
     fl_sign_key_fini(&m->key);
-    for (size_t i = 0; i < 64; i++)
+    for (unsigned i = 0; i < m->n_heads; i++)
         free(m->heads[i]);
+    free(m->heads);
 }
 
 static void fill_terms(dp_entry *e)
@@ -185,14 +195,19 @@ static void add_kind(ledger_maker *m, dp_entry *e, dp_kind kind, unsigned round)
 {
     maker_entry(m, e, kind);
     e->round = round;
-    debit_of(e->debit, round);
+    debit_of_party(e->debit, m->party, round);
     if (kind == DP_RELEASE || kind == DP_ACK || kind == DP_RECEIVED)
         update_of(e->update_hash, kind == DP_RECEIVED ? e->member : m->party, round);
-    if (kind == DP_ACK && round < 64)
+    if (kind == DP_ACK)
         SET(e->checkpoint, m->heads[round]);
     maker_add(m, e);
-    if (kind == DP_RELEASE && round < 64)
-        m->heads[round] = cosigned_head(m);
+    if (kind == DP_RELEASE) {
+        m->heads = realloc(m->heads, (round + 1) * sizeof *m->heads);
+        assert(m->heads && round + 1 >= m->n_heads);
+        while (m->n_heads < round)
+            m->heads[m->n_heads++] = NULL;
+        m->heads[m->n_heads++] = cosigned_head(m);
+    }
 }
 
 void node_ledger(ledger_maker *m, const char *party, unsigned rounds)
@@ -246,10 +261,9 @@ void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_
             maker_entry(m, &e, DP_RECEIVED);
             SET(e.member, parties[i]);
             e.round = round;
-            debit_of(e.debit, round + 10000 * i);
+            debit_of_party(e.debit, parties[i], round);
             update_of(e.update_hash, parties[i], round);
-            if (round < 64)
-                SET(e.checkpoint, nodes[i].heads[round]);
+            SET(e.checkpoint, nodes[i].heads[round]);
             maker_add(m, &e);
         }
         maker_entry(m, &e, DP_AGGREGATE);

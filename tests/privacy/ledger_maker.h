@@ -13,7 +13,8 @@ typedef struct ledger_maker {
     dp_tree tree;
     fl_sign_key key;
     char vkey[DP_VKEY_MAX];
-    char *heads[64]; /* of node_ledger: base64 of the cosigned head after each RELEASE, by round */
+    char **heads;     /* of node_ledger: base64 of the cosigned head after each RELEASE, by round */
+    unsigned n_heads; /* heads[0] is NULL */
 } ledger_maker;
 
 /* The key is made of seed: the same bytes in every run. */
@@ -31,7 +32,7 @@ void debit_of(char out[DP_DEBIT_SIZE], unsigned number);
 void update_of(char out[DP_HEX_SIZE], const char *party, unsigned round);
 
 /* A whole legal node ledger: GENESIS, POLICY, DATASET, APPROVE_PLAN, then rounds of RESERVE STARTED RELEASE ACK, one
- * BURN, a REFUSE and a CLOSE; not sealed. The heads of the first 63 rounds are cosigned as by coordinator_ledger. */
+ * BURN, a REFUSE and a CLOSE; not sealed. Each ACK holds the head as coordinator_ledger cosigned it. */
 void node_ledger(ledger_maker *m, const char *party, unsigned rounds);
 /* The coordinator's, with the updates of those parties (sorted), at most 4. */
 void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_parties, unsigned rounds);
