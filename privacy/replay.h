@@ -52,10 +52,13 @@ typedef struct dp_debit {
     double cost;
 } dp_debit;
 
-/* What was charged with the same terms: for accountants. Per study; OTHER_RELEASE has q = 1. */
+/* What was charged with the same terms: for accountants. Per study; OTHER_RELEASE has q = 1 and R = 1. */
 typedef struct dp_charge {
     char study[DP_NAME_SIZE];
-    dp_segment segment;
+    dp_segment segment;      /* sigma = dp_multiplier(S2, R), rounded down to millionths */
+    uint64_t noise_variance; /* S2 */
+    uint32_t clip_units;     /* R */
+    double coordinate_draws; /* integers drawn, over all steps; at least that many */
 } dp_charge;
 
 typedef struct dp_policy {
@@ -139,7 +142,17 @@ const dp_approval *dp_replay_approval(const dp_replay *r, const char *study, con
  */
 fl_code dp_replay_would(dp_replay *r, const dp_entry *e, fl_err *err) FL_MUST_USE;
 
-/* Epsilon of the charges of one study (NULL: all) at delta, over the default orders; 0 when there are none. */
+/* Epsilon of the charges of one study (NULL: all) at delta, over the default integer orders, at which the discrete
+ * Gaussian costs what the continuous one does; 0 when there are none. */
 double dp_replay_epsilon(const dp_replay *r, const char *study, double delta, unsigned *best_order);
+
+/*
+ * Certified bounds on the epsilon at delta of the same charges as one schedule fixed in advance: *low <= epsilon of the
+ * discrete mechanism <= *high (privacy/pld.h, with the correction for the integers: docs/privacy.md, "Discrete noise").
+ * No charges: both 0. FL_EREFUSED, with the reason: no such bounds; *low is then 0 and *high dp_replay_epsilon, which
+ * hold as well. FL_EENV: no memory.
+ */
+fl_code dp_replay_bounds(const dp_replay *r, const char *study, double delta, double *low, double *high,
+                         fl_err *err) FL_MUST_USE;
 
 #endif

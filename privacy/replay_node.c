@@ -281,24 +281,30 @@ static fl_code apply_approval(dp_replay *r, const dp_entry *e, fl_err *err)
 
 /* Steps of the same terms are one segment. Only the newest charges are looked at, so that a hostile ledger stays
  * linear; a segment that appears twice composes to the same. */
-static fl_code add_charge(dp_replay *r, const char *study, double q, double sigma, uint64_t steps, fl_err *err)
+static fl_code add_charge(dp_replay *r, const char *study, const dp_charge *charge, fl_err *err)
 {
     enum { LOOK_BACK = 32 };
     dp_ledger_state *s = &r->state;
     for (size_t i = s->n_charges; i-- > 0 && s->n_charges - i <= LOOK_BACK;) {
         dp_charge *c = &s->charges[i];
-        if (c->segment.q == q && c->segment.sigma == sigma && strcmp(c->study, study) == 0) {
-            c->segment.steps += steps;
+        if (c->segment.q == charge->segment.q && c->noise_variance == charge->noise_variance &&
+            c->clip_units == charge->clip_units && c->segment.sigma == charge->segment.sigma &&
+            strcmp(c->study, study) == 0) {
+            c->segment.steps += charge->segment.steps;
+            c->coordinate_draws += charge->coordinate_draws;
             return FL_OK;
         }
     }
     if (!dp_grow((void **)&s->charges, &r->cap_charges, s->n_charges, sizeof *s->charges))
         return dp_no_memory(err);
     dp_charge *c = &s->charges[s->n_charges++];
-    *c = (dp_charge){.segment = {.q = q, .sigma = sigma, .steps = steps}};
+    *c = *charge;
     snprintf(c->study, sizeof c->study, "%s", study);
     return FL_OK;
 }
+
+/* A line of version 1 does not say how many integers a step has: no update may have more bytes than this. */
+static const double COORDINATES_UNKNOWN = 4294967296.0;
 
 static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
 {
@@ -306,8 +312,15 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
     double cost = s->has_policy ? cost_of(r, e) : 0;
     if (s->has_policy)
         dp_filter_charge(&s->filter, cost);
-    double sigma = (double)dp_multiplier_micro(e->noise_variance, e->clip_units) / 1e6;
-    FL_TRY(add_charge(r, e->study, dp_rate_to_double(e->rate), sigma, e->steps, err));
+    dp_charge charge = {
+        .segment = {.q = dp_rate_to_double(e->rate),
+                    .sigma = (double)dp_multiplier_micro(e->noise_variance, e->clip_units) / 1e6,
+                    .steps = e->steps},
+        .noise_variance = e->noise_variance,
+        .clip_units = e->clip_units,
+        .coordinate_draws = COORDINATES_UNKNOWN * e->steps,
+    };
+    FL_TRY(add_charge(r, e->study, &charge, err));
     if (dp_replay_debit(r, e->debit))
         return FL_OK; /* repeated: charged again, the first one stays */
     if (!dp_grow((void **)&s->debits, &r->cap_debits, s->n_debits, sizeof *s->debits))
@@ -366,7 +379,14 @@ static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
         dp_filter_charge(&r->state.filter, cost_of(r, e));
     if (!dp_micro_parse(&micro, e->noise_multiplier) || micro == 0)
         return FL_OK; /* without noise there is no finite segment; the filter holds infinity */
-    return add_charge(r, e->study, 1.0, (double)micro / 1e6, e->steps, err);
+    double sigma = (double)micro / 1e6;
+    dp_charge charge = {
+        .segment = {.q = 1, .sigma = sigma, .steps = e->steps},
+        .noise_variance = (uint64_t)(sigma * sigma), /* one patient moves one cell by one: R = 1 */
+        .clip_units = 1,
+        .coordinate_draws = COORDINATES_UNKNOWN * e->steps,
+    };
+    return add_charge(r, e->study, &charge, err);
 }
 
 fl_code dp_apply_node(dp_replay *r, const dp_entry *e, fl_err *err)
