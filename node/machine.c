@@ -82,6 +82,9 @@ static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
     e->clip_units = p->clip_units;
     e->noise_variance = p->noise_variance;
     dp_multiplier(e->noise_multiplier, p->noise_variance, p->clip_units);
+    e->coordinates = p->coordinates;
+    e->probe = p->probe;
+    e->update_bits = p->update_bits;
     e->declared_patients = (uint32_t)p->declared_patients;
     e->cohort = cohort;
     fl_hex_encode(e->plan_hash, p->hash.bytes, FL_HASH_SIZE);

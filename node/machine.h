@@ -77,6 +77,7 @@ typedef struct node_plan {
     uint32_t burns, burn_round;
     uint32_t failures; /* trainings in a row that failed since the start or the last command; not persistent */
     uint32_t clip_units, slot_ms, min_cohort;
+    uint32_t coordinates, probe, update_bits; /* of an update: privacy/ledger.h */
     uint64_t noise_variance, update_bytes, model_bytes, declared_patients;
     dp_rate rate;
     char sampling_rate[24], clip_norm[24], noise_multiplier[24];

@@ -259,6 +259,8 @@ void node_plan_describe(node_plan *out, const nn_plan *plan)
     out->clip_units = plan->clip_units;
     out->noise_variance = plan->noise_variance;
     out->rate = plan->rate;
+    out->coordinates = plan->n_weights;
+    out->update_bits = plan->update_bits;
     out->model_bytes = 4 * (uint64_t)plan->n_weights;
     out->update_bytes = nn_update_size(plan->n_weights, plan->update_bits);
     strcpy(out->sampling_rate, plan->sampling_rate);

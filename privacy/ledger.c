@@ -40,10 +40,13 @@ typedef struct field {
     size_t offset, size;
     uint32_t kinds; /* bit 1 << kind */
     uint64_t min, max;
+    unsigned versions; /* bit 1 << v: the versions of the format that have this row */
 } field;
 
 #define K(kind)  (1u << DP_##kind)
 #define ALL      ((1u << DP_N_KINDS) - 1)
+#define V(v)     (1u << (v))
+#define BOTH     (V(1) | V(2))
 #define AT(name) offsetof(dp_entry, name), sizeof(((dp_entry *)0)->name)
 
 enum {
@@ -54,72 +57,87 @@ enum {
     WITH_DEBIT = K(RESERVE) | K(STARTED) | K(RELEASE) | K(ACK) | K(BURN) | K(OTHER_RELEASE) | K(RECEIVED),
 };
 
-/* Which kind has which fields: the one table that compose, parse and docs/ledger.md follow. kind, prev, seq and v, which
- * every line has, are apart. */
+/* Which kind has which fields, in which version of the format: the one table that compose, parse and docs/ledger.md
+ * follow. kind, prev, seq and v, which every line has, are apart. */
 /* clang-format off */
 static const field fields[] = {
-    {"node",                 V_NAME,    AT(node),                 ALL, 0, 0},
-    {"study",                V_NAME,    AT(study),                WITH_STUDY, 0, 0},
-    {"study",                V_EMPTY,   AT(study),                ALL & ~WITH_STUDY, 0, 0},
-    {"t",                    V_TIME,    AT(t),                    ALL, 0, 0},
+    {"node",                 V_NAME,    AT(node),                 ALL, 0, 0, BOTH},
+    {"study",                V_NAME,    AT(study),                WITH_STUDY, 0, 0, BOTH},
+    {"study",                V_EMPTY,   AT(study),                ALL & ~WITH_STUDY, 0, 0, BOTH},
+    {"t",                    V_TIME,    AT(t),                    ALL, 0, 0, BOTH},
 
-    {"role",                 V_CODE,    AT(role),                 K(GENESIS), 0, 0},
-    {"key",                  V_VKEY,    AT(key),                  K(GENESIS) | K(KEY_ROTATE), 0, 0},
-    {"software",             V_CODE,    AT(software),             K(GENESIS), 0, 0},
-    {"accountant",           V_CODE,    AT(accountant),           K(GENESIS), 0, 0},
-    {"adjacency",            V_CODE,    AT(adjacency),            K(GENESIS), 0, 0},
-    {"unit",                 V_CODE,    AT(unit),                 K(GENESIS), 0, 0},
+    {"role",                 V_CODE,    AT(role),                 K(GENESIS), 0, 0, BOTH},
+    {"key",                  V_VKEY,    AT(key),                  K(GENESIS) | K(KEY_ROTATE), 0, 0, BOTH},
+    {"software",             V_CODE,    AT(software),             K(GENESIS), 0, 0, BOTH},
+    {"accountant",           V_CODE,    AT(accountant),           K(GENESIS), 0, 0, BOTH},
+    {"adjacency",            V_CODE,    AT(adjacency),            K(GENESIS), 0, 0, BOTH},
+    {"unit",                 V_CODE,    AT(unit),                 K(GENESIS), 0, 0, BOTH},
 
-    {"dataset",              V_NAME,    AT(dataset),              K(POLICY) | K(DATASET) | K(APPROVE_PLAN), 0, 0},
-    {"epsilon",              V_DECIMAL, AT(epsilon),              K(POLICY), 0, 0},
-    {"delta",                V_DECIMAL, AT(delta),                K(POLICY), 0, 0},
-    {"order",                V_INT,     AT(order),                K(POLICY), DP_ORDER_MIN, DP_ORDER_MAX},
-    {"rungs",                V_INT,     AT(rungs),                K(POLICY), 1, 100},
-    {"min_noise_multiplier", V_DECIMAL, AT(min_noise_multiplier), K(POLICY), 0, 0},
-    {"max_sampling_rate",    V_DECIMAL, AT(max_sampling_rate),    K(POLICY), 0, 0},
-    {"max_clip_norm",        V_DECIMAL, AT(max_clip_norm),        K(POLICY), 0, 0},
-    {"max_rounds",           V_INT,     AT(max_rounds),           K(POLICY), 0, UINT32_MAX},
-    {"declared_patients",    V_INT,     AT(declared_patients),    K(POLICY) | K(DATASET) | K(RESERVE), 1, UINT32_MAX},
-    {"min_cohort",           V_INT,     AT(min_cohort),           K(POLICY), 0, UINT32_MAX},
-    {"releases",             V_CODES,   AT(releases),             K(POLICY), 0, 0},
-    {"commitment",           V_HASH,    AT(commitment),           K(DATASET), 0, 0},
+    {"dataset",              V_NAME,    AT(dataset),              K(POLICY) | K(DATASET) | K(APPROVE_PLAN), 0, 0, BOTH},
+    {"epsilon",              V_DECIMAL, AT(epsilon),              K(POLICY), 0, 0, BOTH},
+    {"delta",                V_DECIMAL, AT(delta),                K(POLICY), 0, 0, BOTH},
+    {"order",                V_INT,     AT(order),                K(POLICY), DP_ORDER_MIN, DP_ORDER_MAX, BOTH},
+    {"rungs",                V_INT,     AT(rungs),                K(POLICY), 1, 100, BOTH},
+    {"min_noise_multiplier", V_DECIMAL, AT(min_noise_multiplier), K(POLICY), 0, 0, BOTH},
+    {"max_sampling_rate",    V_DECIMAL, AT(max_sampling_rate),    K(POLICY), 0, 0, BOTH},
+    {"max_clip_norm",        V_DECIMAL, AT(max_clip_norm),        K(POLICY), 0, 0, BOTH},
+    {"max_rounds",           V_INT,     AT(max_rounds),           K(POLICY), 0, UINT32_MAX, BOTH},
+    {"declared_patients",    V_INT,     AT(declared_patients),    K(POLICY) | K(DATASET) | K(RESERVE), 1, UINT32_MAX, BOTH},
+    {"min_cohort",           V_INT,     AT(min_cohort),           K(POLICY), 0, UINT32_MAX, BOTH},
+    {"releases",             V_CODES,   AT(releases),             K(POLICY), 0, 0, BOTH},
+    {"commitment",           V_HASH,    AT(commitment),           K(DATASET), 0, 0, BOTH},
 
-    {"plan_hash",            V_HASH,    AT(plan_hash),            K(APPROVE_PLAN) | K(RESERVE) | K(STUDY) | K(ROUND_OPEN), 0, 0},
-    {"plan_hash",            V_HASH_OR, AT(plan_hash),            K(REFUSE), 0, 0},
-    {"approver",             V_PERSON,  AT(approver),             K(APPROVE_PLAN), 0, 0},
+    {"plan_hash",            V_HASH,    AT(plan_hash),            K(APPROVE_PLAN) | K(RESERVE) | K(STUDY) | K(ROUND_OPEN), 0, 0, BOTH},
+    {"plan_hash",            V_HASH_OR, AT(plan_hash),            K(REFUSE), 0, 0, BOTH},
+    {"approver",             V_PERSON,  AT(approver),             K(APPROVE_PLAN), 0, 0, BOTH},
 
-    {"debit",                V_DEBIT,   AT(debit),                WITH_DEBIT, 0, 0},
-    {"round",                V_INT,     AT(round),                WITH_ROUND, 1, UINT32_MAX},
-    {"round",                V_INT,     AT(round),                K(REFUSE), 0, UINT32_MAX},
-    {"steps",                V_INT,     AT(steps),                K(RESERVE) | K(OTHER_RELEASE), 1, UINT32_MAX},
-    {"mechanism",            V_CODE,    AT(mechanism),            K(RESERVE) | K(OTHER_RELEASE), 0, 0},
-    {"sampling_rate",        V_DECIMAL, AT(sampling_rate),        K(RESERVE), 0, 0},
-    {"rate_u64",             V_RATE,    AT(rate),                 K(RESERVE), 0, 0},
-    {"clip_norm",            V_DECIMAL, AT(clip_norm),            K(RESERVE), 0, 0},
-    {"clip_units",           V_INT,     AT(clip_units),           K(RESERVE), 1, 1u << 30},
-    {"noise_variance",       V_VAR,     AT(noise_variance),       K(RESERVE), 1, DP_NOISE_VARIANCE_MAX},
-    {"noise_multiplier",     V_MICRO,   AT(noise_multiplier),     K(RESERVE) | K(OTHER_RELEASE), 0, 0},
-    {"cohort",               V_INT,     AT(cohort),               K(RESERVE), 1, UINT32_MAX},
-    {"model_hash",           V_HASH,    AT(model_hash),           K(RESERVE) | K(ROUND_OPEN) | K(AGGREGATE) | K(PUBLISH), 0, 0},
-    {"announce_hash",        V_HASH,    AT(announce_hash),        K(RESERVE) | K(ROUND_OPEN), 0, 0},
-    {"update_hash",          V_HASH,    AT(update_hash),          K(RELEASE) | K(ACK) | K(OTHER_RELEASE) | K(RECEIVED), 0, 0},
-    {"bytes",                V_INT,     AT(bytes),                K(RELEASE) | K(OTHER_RELEASE) | K(RECEIVED), 0, INT64_MAX},
-    {"receipt",              V_SIGN,    AT(receipt),              K(ACK), 0, 0},
-    {"checkpoint",           V_NOTE,    AT(checkpoint),           K(ACK) | K(RECEIVED), 0, 0},
-    {"reason",               V_CODE,    AT(reason),               K(BURN) | K(REFUSE) | K(RESTORE) | K(KEY_ROTATE) | K(CLOSE) | K(REVOKE), 0, 0},
+    {"debit",                V_DEBIT,   AT(debit),                WITH_DEBIT, 0, 0, BOTH},
+    {"with",                 V_DEBIT,   AT(with),                 K(OTHER_RELEASE), 0, 0, V(2)},
+    {"round",                V_INT,     AT(round),                WITH_ROUND, 1, UINT32_MAX, BOTH},
+    {"round",                V_INT,     AT(round),                K(OTHER_RELEASE), 1, UINT32_MAX, V(2)},
+    {"round",                V_INT,     AT(round),                K(REFUSE), 0, UINT32_MAX, BOTH},
+    {"steps",                V_INT,     AT(steps),                K(RESERVE) | K(OTHER_RELEASE), 1, UINT32_MAX, BOTH},
+    {"mechanism",            V_CODE,    AT(mechanism),            K(RESERVE) | K(OTHER_RELEASE), 0, 0, BOTH},
+    {"sampling_rate",        V_DECIMAL, AT(sampling_rate),        K(RESERVE), 0, 0, BOTH},
+    {"rate_u64",             V_RATE,    AT(rate),                 K(RESERVE), 0, 0, BOTH},
+    {"clip_norm",            V_DECIMAL, AT(clip_norm),            K(RESERVE), 0, 0, BOTH},
+    {"clip_units",           V_INT,     AT(clip_units),           K(RESERVE), 1, 1u << 30, BOTH},
+    {"noise_variance",       V_VAR,     AT(noise_variance),       K(RESERVE), 1, DP_NOISE_VARIANCE_MAX, BOTH},
+    {"noise_variance",       V_VAR,     AT(noise_variance),       K(OTHER_RELEASE), 1, DP_NOISE_VARIANCE_MAX, V(2)},
+    {"noise_multiplier",     V_MICRO,   AT(noise_multiplier),     K(RESERVE) | K(OTHER_RELEASE), 0, 0, BOTH},
+    {"coordinates",          V_INT,     AT(coordinates),          K(RESERVE), 1, UINT32_MAX, V(2)},
+    {"probe",                V_INT,     AT(probe),                K(RESERVE), 0, UINT32_MAX, V(2)},
+    {"update_bits",          V_INT,     AT(update_bits),          K(RESERVE), 8, 64, V(2)},
+    {"cells",                V_INT,     AT(cells),                K(OTHER_RELEASE), 1, UINT32_MAX, V(2)},
+    {"what",                 V_CODES,   AT(what),                 K(OTHER_RELEASE), 0, 0, V(2)},
+    {"cohort",               V_INT,     AT(cohort),               K(RESERVE), 1, UINT32_MAX, BOTH},
+    {"model_hash",           V_HASH,    AT(model_hash),           K(RESERVE) | K(ROUND_OPEN) | K(AGGREGATE) | K(PUBLISH), 0, 0, BOTH},
+    {"announce_hash",        V_HASH,    AT(announce_hash),        K(RESERVE) | K(ROUND_OPEN), 0, 0, BOTH},
+    {"update_hash",          V_HASH,    AT(update_hash),          K(RELEASE) | K(ACK) | K(RECEIVED), 0, 0, BOTH},
+    {"update_hash",          V_HASH,    AT(update_hash),          K(OTHER_RELEASE), 0, 0, V(1)},
+    {"bytes",                V_INT,     AT(bytes),                K(RELEASE) | K(RECEIVED), 0, INT64_MAX, BOTH},
+    {"bytes",                V_INT,     AT(bytes),                K(OTHER_RELEASE), 0, INT64_MAX, V(1)},
+    {"receipt",              V_SIGN,    AT(receipt),              K(ACK), 0, 0, BOTH},
+    {"checkpoint",           V_NOTE,    AT(checkpoint),           K(ACK) | K(RECEIVED), 0, 0, BOTH},
+    {"reason",               V_CODE,    AT(reason),               K(BURN) | K(REFUSE) | K(RESTORE) | K(KEY_ROTATE) | K(CLOSE) | K(REVOKE), 0, 0, BOTH},
 
-    {"missing",              V_INT,     AT(missing),              K(RESTORE), 0, UINT32_MAX},
-    {"witness_size",         V_INT,     AT(witness_size),         K(RESTORE), 0, INT64_MAX},
-    {"witness_root",         V_HASH,    AT(witness_root),         K(RESTORE), 0, 0},
-    {"signature",            V_SIGN,    AT(signature),            K(KEY_ROTATE), 0, 0},
+    {"missing",              V_INT,     AT(missing),              K(RESTORE), 0, UINT32_MAX, BOTH},
+    {"witness_size",         V_INT,     AT(witness_size),         K(RESTORE), 0, INT64_MAX, BOTH},
+    {"witness_root",         V_HASH,    AT(witness_root),         K(RESTORE), 0, 0, BOTH},
+    {"signature",            V_SIGN,    AT(signature),            K(KEY_ROTATE), 0, 0, BOTH},
 
-    {"member",               V_NAME,    AT(member),               K(RECEIVED) | K(REVOKE), 0, 0},
-    {"rule",                 V_CODE,    AT(rule),                 K(AGGREGATE), 0, 0},
-    {"members",              V_MEMBERS, AT(members),              K(ROSTER) | K(ROUND_OPEN) | K(AGGREGATE), 0, 0},
+    {"member",               V_NAME,    AT(member),               K(RECEIVED) | K(REVOKE), 0, 0, BOTH},
+    {"rule",                 V_CODE,    AT(rule),                 K(AGGREGATE), 0, 0, BOTH},
+    {"members",              V_MEMBERS, AT(members),              K(ROSTER) | K(ROUND_OPEN) | K(AGGREGATE), 0, 0, BOTH},
 };
 /* clang-format on */
 
-enum { N_FIELDS = sizeof fields / sizeof fields[0], VERSION = 1 };
+enum { N_FIELDS = sizeof fields / sizeof fields[0] };
+
+static bool belongs(const field *f, dp_kind kind, unsigned v)
+{
+    return (f->kinds >> kind & 1) && (f->versions >> v & 1);
+}
 
 static const char *const kind_names[DP_N_KINDS] = {
     "GENESIS", "POLICY",        "DATASET",  "APPROVE_PLAN", "RESERVE",    "STARTED", "RELEASE", "ACK",
@@ -315,17 +333,18 @@ static bool set_field(fl_json *object, const dp_entry *e, const field *f)
 
 fl_code dp_entry_compose(fl_buf *line, const dp_entry *e, uint64_t seq, const fl_hash *prev, fl_err *err)
 {
-    assert((unsigned)e->kind < DP_N_KINDS && seq >= 1 && seq <= INT64_MAX);
+    assert((unsigned)e->kind < DP_N_KINDS && seq >= 1 && seq <= INT64_MAX && e->v <= DP_LEDGER_VERSION);
+    const unsigned v = e->v ? e->v : DP_LEDGER_VERSION;
     char prev_text[DP_HEX_SIZE];
     fl_json *object = fl_json_object();
     dp_hash_text(prev_text, prev);
     fl_json_set_text(object, "kind", kind_names[e->kind]);
     fl_json_set_text(object, "prev", prev_text);
     fl_json_set_int(object, "seq", (int64_t)seq);
-    fl_json_set_int(object, "v", VERSION);
+    fl_json_set_int(object, "v", v);
     fl_code code = FL_OK;
     for (size_t i = 0; i < N_FIELDS && code == FL_OK; i++) {
-        if ((fields[i].kinds >> e->kind & 1) && !set_field(object, e, &fields[i]))
+        if (belongs(&fields[i], e->kind, v) && !set_field(object, e, &fields[i]))
             code = bad_field(err, e->kind, &fields[i]);
     }
     size_t before = line->size;
@@ -422,8 +441,9 @@ static fl_code read_entry(dp_entry *e, const fl_json *object, fl_err *err)
     memset(e, 0, offsetof(dp_entry, members));
     if (!fl_json_is_object(object) || kind == NULL || !fl_json_int(object, "v", &v))
         return fl_fail(err, FL_EFORMAT, "ledger line: no kind or no version");
-    if (v != VERSION)
-        return fl_fail(err, FL_EFORMAT, "ledger line: version is %" PRId64 ", expected %d", v, VERSION);
+    if (v < 1 || v > DP_LEDGER_VERSION)
+        return fl_fail(err, FL_EFORMAT, "ledger line: version is %" PRId64 ", expected 1 to %d", v, DP_LEDGER_VERSION);
+    e->v = (uint32_t)v;
     for (e->kind = 0; e->kind < DP_N_KINDS && strcmp(kind, kind_names[e->kind]) != 0; e->kind++)
         ;
     if (e->kind == DP_N_KINDS)
@@ -434,7 +454,7 @@ static fl_code read_entry(dp_entry *e, const fl_json *object, fl_err *err)
     e->seq = (uint64_t)seq;
     size_t n_expected = 4;
     for (size_t i = 0; i < N_FIELDS; i++) {
-        if (!(fields[i].kinds >> e->kind & 1))
+        if (!belongs(&fields[i], e->kind, e->v))
             continue;
         n_expected++;
         if (!get_field(e, object, &fields[i]))

@@ -8,6 +8,9 @@
  * of the previous line with its newline; 64 zeros before the first. t is the slot's minute (fl_clock_text). study is
  * "" where an entry belongs to no study. No realised counts, losses, file names or seeds: there is no field for them.
  *
+ * v is the version of the format. Version 1 is read for ever; what is written is version 2. The table says which field
+ * came or went with which; a ledger may go from 1 to 2, when its program was renewed, and never back.
+ *
  * Names are 1 to 63 of [A-Za-z0-9._-]; hashes 64 lower-case hex digits; a debit 32; codes 1 to 63 of [a-z0-9._-].
  */
 #ifndef PRIVACY_LEDGER_H
@@ -18,6 +21,8 @@
 #include "crypto/hash.h"
 #include "crypto/sign.h"
 #include "privacy/sample.h"
+
+#define DP_LEDGER_VERSION 2 /* of the lines that are written now */
 
 #define DP_LINE_MAX    65536
 #define DP_NAME_SIZE   64
@@ -37,7 +42,7 @@ typedef enum dp_kind {
     DP_RELEASE,       /* the update exists: its hash */
     DP_ACK,           /* the coordinator's receipt */
     DP_BURN,          /* a debit that will never be released (again); stays charged */
-    DP_OTHER_RELEASE, /* anything else that depends on patients: metrics */
+    DP_OTHER_RELEASE, /* the debit of whatever else depends on patients and travels in the round's update: metrics */
     DP_REFUSE,        /* the node said no, and why */
     DP_RESTORE,       /* the ledger was behind a witness; `missing` debits are owed */
     DP_KEY_ROTATE,    /* both ledgers; the old key vouches for the new one */
@@ -66,12 +71,13 @@ typedef struct dp_member {
 } dp_member;
 
 /*
- * All fields of all kinds. Start from {0} and set what the kind has (right column; c. = coordinator ledger):
+ * All fields of all kinds; (1), (2): in that version of the format alone. Start from {0} and set what the kind has (right column; c. = coordinator ledger):
  * dp_entry_compose refuses a field that is missing or malformed and ignores fields of other kinds.
  */
 /* clang-format off */
 typedef struct dp_entry {
     dp_kind kind;
+    uint32_t v;                            /* set by parse; compose writes this version, 0: the newest */
     uint64_t seq;                          /* set by parse; compose takes its argument */
     char prev[DP_HEX_SIZE];                /* set by parse */
     char node[DP_NAME_SIZE];               /* all: the ledger's owner */
@@ -103,20 +109,26 @@ typedef struct dp_entry {
     char approver[128];                    /* APPROVE_PLAN: a person's name, UTF-8, no control characters */
 
     char debit[DP_DEBIT_SIZE];             /* RESERVE STARTED RELEASE ACK BURN OTHER_RELEASE RECEIVED */
-    uint32_t round;                        /* RESERVE STARTED RELEASE ACK BURN REFUSE ROUND_OPEN RECEIVED AGGREGATE PUBLISH; from 1 (REFUSE: 0 when none) */
-    uint32_t steps;                        /* RESERVE: local steps K; OTHER_RELEASE: how many releases */
-    char mechanism[DP_NAME_SIZE];          /* RESERVE: DP_MECHANISM_STEP; OTHER_RELEASE: DP_MECHANISM_RELEASE or "none" */
+    char with[DP_DEBIT_SIZE];              /* OTHER_RELEASE (2): the debit of the round in whose update it travels */
+    uint32_t round;                        /* OTHER_RELEASE (2) RESERVE STARTED RELEASE ACK BURN REFUSE ROUND_OPEN RECEIVED AGGREGATE PUBLISH; from 1 (REFUSE: 0 when none) */
+    uint32_t steps;                        /* RESERVE: local steps K; OTHER_RELEASE: partitions G that each patient is counted in */
+    char mechanism[DP_NAME_SIZE];          /* RESERVE: DP_MECHANISM_STEP; OTHER_RELEASE: DP_MECHANISM_RELEASE */
     char sampling_rate[DP_NAME_SIZE];      /* RESERVE: decimal, as in the plan */
     dp_rate rate;                          /* RESERVE: Q, "rate_u64" in the line, decimal digits */
     char clip_norm[DP_NAME_SIZE];          /* RESERVE: decimal */
     uint32_t clip_units;                   /* RESERVE: R */
-    uint64_t noise_variance;               /* RESERVE: S^2, decimal digits in the line */
-    char noise_multiplier[DP_NAME_SIZE];   /* RESERVE: exactly dp_multiplier(S2, R); OTHER_RELEASE: decimal, at most 6 places */
+    uint64_t noise_variance;               /* RESERVE OTHER_RELEASE (2): S^2, decimal digits in the line */
+    char noise_multiplier[DP_NAME_SIZE];   /* RESERVE: exactly dp_multiplier(S2, R); OTHER_RELEASE: dp_multiplier(S2, 1) */
+    uint32_t coordinates;                  /* RESERVE (2): integers drawn in a step, weights and probe */
+    uint32_t probe;                        /* RESERVE (2): how many of them, the last ones, are no weights: pure noise */
+    uint32_t update_bits;                  /* RESERVE (2): width of one packed integer of the update */
+    uint32_t cells;                        /* OTHER_RELEASE (2): integers released */
+    char what[DP_NAME_SIZE];               /* OTHER_RELEASE (2): codes joined by "+": "histogram+classes+quality" */
     uint32_t cohort;                       /* RESERVE: hospitals in the announce's roster */
     char model_hash[DP_HEX_SIZE];          /* RESERVE ROUND_OPEN: the model that went in; AGGREGATE PUBLISH: the new one */
     char announce_hash[DP_HEX_SIZE];       /* RESERVE ROUND_OPEN: A */
-    char update_hash[DP_HEX_SIZE];         /* RELEASE ACK OTHER_RELEASE RECEIVED */
-    uint64_t bytes;                        /* RELEASE OTHER_RELEASE RECEIVED: length of the update */
+    char update_hash[DP_HEX_SIZE];         /* RELEASE ACK RECEIVED OTHER_RELEASE (1) */
+    uint64_t bytes;                        /* RELEASE RECEIVED OTHER_RELEASE (1): length of the update */
     char receipt[DP_NAME_SIZE * 2];        /* ACK: base64 of the coordinator's 64-byte signature */
     char checkpoint[FL_BASE64_SIZE(DP_NOTE_MAX)];       /* ACK RECEIVED: base64 of a signed note (node's head, as cosigned), or "" */
     char reason[DP_NAME_SIZE];             /* BURN REFUSE RESTORE KEY_ROTATE CLOSE REVOKE: code, never free text */

@@ -114,6 +114,8 @@ static void check_entry(dp_checker *c, const dp_entry *e)
         dp_report(c, WHY_CHAIN, "the entry is of %s, the ledger of %s", e->node, r->state.node);
     if (strcmp(e->t, r->state.t) < 0)
         dp_report(c, WHY_CHAIN, "time goes back from %s to %s", r->state.t, e->t);
+    if (e->v != 0 && e->v < r->state.version)
+        dp_report(c, WHY_FORM, "a line of version %u after one of version %u", e->v, r->state.version);
     if (r->state.is_closed)
         dp_report(c, WHY_ORDER, "%s after CLOSE", dp_kind_name(e->kind));
     if (e->kind == DP_GENESIS)
@@ -145,6 +147,8 @@ static fl_code apply_entry(dp_replay *r, const dp_entry *e, fl_err *err)
         }
     }
     DP_COPY(s->t, e->t);
+    if (s->version < e->v)
+        s->version = e->v;
     switch (e->kind) {
     case DP_GENESIS:
     case DP_EXPORT:

@@ -5,7 +5,7 @@
  * comes up and may write nothing whose line would be a finding (dp_replay_would). Works for both roles; GENESIS says
  * which. No I/O. One thread.
  *
- * Checked of every line: canonical form, seq, prev, node = GENESIS's node, times never going back.
+ * Checked of every line: canonical form, seq, prev, node = GENESIS's node, times and versions never going back.
  *
  *   node         GENESIS is first and only first; nothing after CLOSE
  *                POLICY        order, delta and rungs are the first POLICY's for ever; epsilon may be lowered, and
@@ -13,11 +13,15 @@
  *                APPROVE_PLAN  a POLICY of its data set is in force
  *                RESERVE       the plan was approved for this study; noise, rate, clip, round, cohort and declared
  *                              patients within the policy; noise_multiplier = dp_multiplier(S2, R); rate = sampling_rate;
- *                              a new debit; the filter's sum, this one included, stays <= B
+ *                              a new debit; the filter's sum, this one included, stays <= B; probe below coordinates
+ *                OTHER_RELEASE in version 2: of a debit that is RESERVED, not STARTED, once; same study and round; a new
+ *                              debit of its own; permitted by the policy ("metrics") of the data set that the plan was
+ *                              approved for; noise_multiplier = dp_multiplier(S2, 1) > 0; inside the filter. In
+ *                              version 1: anywhere, permitted by some policy, with noise, inside the filter
  *                STARTED       once, after RESERVE, before anything else of the debit; nothing is owed from a RESTORE
- *                RELEASE       once, after STARTED                       ACK   once, after RELEASE, same hash
+ *                RELEASE       once, after STARTED; as long as its coordinates and cells (version 2)
+ *                ACK           once, after RELEASE, same hash
  *                BURN          a debit without ACK (RELEASE may be there: the update was lost)
- *                OTHER_RELEASE permitted by a policy ("metrics"), with noise, inside the filter
  *                RESTORE       each missing debit is owed: a RESERVE of its terms and BURN with reason "restored"
  *
  *   coordinator  STUDY once a study; ROSTER before a round; ROUND_OPEN rounds 1, 2, .. each after the last PUBLISH, with
@@ -48,8 +52,13 @@ typedef struct dp_debit {
     uint64_t release_seq;          /* of its RELEASE; 0 before */
     uint64_t bytes;
     uint32_t round, steps;
+    uint32_t coordinates, probe, update_bits; /* 0: reserved by a line of version 1 */
     dp_debit_state state;
-    double cost;
+    double cost; /* of the RESERVE */
+    /* what travels in the same update, by its OTHER_RELEASE; cells 0: nothing does */
+    char other[DP_DEBIT_SIZE];
+    uint32_t cells, partitions;
+    double other_cost;
 } dp_debit;
 
 /* What was charged with the same terms: for accountants. Per study; OTHER_RELEASE has q = 1 and R = 1. */
@@ -90,6 +99,7 @@ typedef struct dp_received {
 typedef struct dp_ledger_state {
     char node[DP_NAME_SIZE];
     bool is_coordinator, is_closed, has_policy;
+    uint32_t version;            /* of the last line */
     char key[DP_VKEY_MAX];       /* the vkey in force */
     char first_key[DP_VKEY_MAX]; /* GENESIS's */
     char t[24];                  /* of the last line; a writer whose clock is behind it writes this one again */

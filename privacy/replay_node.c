@@ -3,6 +3,7 @@
 #include "privacy/replay_state.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,6 +95,9 @@ static void check_numbers(dp_checker *c, const dp_entry *e)
         dp_report(c, WHY_BUDGET, "RESERVE with clip_norm %s", e->clip_norm);
     if (strcmp(e->mechanism, DP_MECHANISM_STEP) != 0)
         dp_report(c, WHY_BUDGET, "RESERVE of the unknown mechanism %s", e->mechanism);
+    if (e->v != 1 && (e->probe >= e->coordinates || e->update_bits % 8 != 0))
+        dp_report(c, WHY_BUDGET, "RESERVE of an update of %u coordinates, %u of them without a weight, at %u bits",
+                  e->coordinates, e->probe, e->update_bits);
 }
 
 static void check_budget(dp_checker *c, const dp_entry *e, double cost)
@@ -139,7 +143,7 @@ static void check_reserve(dp_checker *c, const dp_entry *e)
     if (policy && !has_code(policy->releases, "update"))
         dp_report(c, WHY_POLICY, "RESERVE although the policy does not permit updates");
     check_numbers(c, e);
-    if (dp_replay_debit(r, e->debit))
+    if (dp_replay_debit(r, e->debit) || dp_find(r, DP_BY_OTHER, e->debit, "", 0) != DP_MAP_NONE)
         dp_report(c, WHY_ORDER, "RESERVE repeats debit %s", e->debit);
     if (open_debits(r, e->study, e->round) > 0)
         dp_report(c, WHY_ORDER, "RESERVE while another debit of round %u is open", e->round);
@@ -147,6 +151,12 @@ static void check_reserve(dp_checker *c, const dp_entry *e)
 }
 
 static const char *const debit_words[] = {"RESERVED", "STARTED", "RELEASED", "ACKED", "BURNED"};
+
+/* The update of a debit: its coordinates, packed, and the cells of what travels with them, 8 bytes each. */
+static uint64_t bytes_of(const dp_debit *d)
+{
+    return (uint64_t)d->coordinates * (d->update_bits / 8) + 8 * (uint64_t)d->cells;
+}
 
 static void check_debit(dp_checker *c, const dp_entry *e)
 {
@@ -166,24 +176,66 @@ static void check_debit(dp_checker *c, const dp_entry *e)
         dp_report(c, WHY_ORDER, "%s of a debit that is %s", kind, debit_words[d->state]);
     if (e->kind == DP_ACK && d->state == DP_DEBIT_RELEASED && strcmp(d->update_hash, e->update_hash) != 0)
         dp_report(c, WHY_ORDER, "ACK of another update than the RELEASE");
+    if (e->kind == DP_RELEASE && d->coordinates > 0 && e->bytes != bytes_of(d))
+        dp_report(c, WHY_ORDER, "RELEASE of %" PRIu64 " bytes: what was debited is %" PRIu64, e->bytes, bytes_of(d));
     if (e->kind == DP_STARTED && c->r->state.owed > 0)
         dp_report(c, WHY_BUDGET, "STARTED while %u debit(s) from before a RESTORE are still owed", c->r->state.owed);
 }
 
+static bool permits_metrics(const dp_policy *policy)
+{
+    return policy && has_code(policy->releases, "metrics");
+}
+
+/* Version 1 had no position and no debit of the round: nothing ever wrote one, but it stays readable. */
+static bool is_permitted(const dp_replay *r, const dp_entry *e, const dp_debit *with)
+{
+    if (e->v == 1) {
+        for (size_t i = 0; i < r->state.n_policies; i++) {
+            if (permits_metrics(&r->state.policies[i]))
+                return true;
+        }
+        return false;
+    }
+    const dp_approval *approval = with ? dp_replay_approval(r, with->study, with->plan_hash) : NULL;
+    return approval && permits_metrics(dp_replay_policy(r, approval->dataset));
+}
+
+/* It is debited with its round, before anything is drawn, and it leaves in the round's update or never. */
+static void check_with(dp_checker *c, const dp_entry *e, const dp_debit *with)
+{
+    char multiplier[DP_MICRO_TEXT];
+    if (!with)
+        dp_report(c, WHY_ORDER, "OTHER_RELEASE with debit %s, which was never RESERVED", e->with);
+    else if (with->state != DP_DEBIT_RESERVED)
+        dp_report(c, WHY_ORDER, "OTHER_RELEASE with a debit that is %s", debit_words[with->state]);
+    else if (with->round != e->round || strcmp(with->study, e->study) != 0)
+        dp_report(c, WHY_ORDER, "OTHER_RELEASE names another round or study than the RESERVE it goes with");
+    else if (with->coordinates == 0)
+        dp_report(c, WHY_ORDER, "OTHER_RELEASE with a RESERVE of version 1, whose update has no room for it");
+    if (with && with->cells > 0)
+        dp_report(c, WHY_ORDER, "a second OTHER_RELEASE with debit %s", e->with);
+    if (dp_replay_debit(c->r, e->debit) || dp_find(c->r, DP_BY_OTHER, e->debit, "", 0) != DP_MAP_NONE)
+        dp_report(c, WHY_ORDER, "OTHER_RELEASE repeats debit %s", e->debit);
+    dp_multiplier(multiplier, e->noise_variance, 1);
+    if (strcmp(multiplier, e->noise_multiplier) != 0)
+        dp_report(c, WHY_BUDGET, "OTHER_RELEASE says noise_multiplier %s, its variance gives %s", e->noise_multiplier,
+                  multiplier);
+}
+
 static void check_other_release(dp_checker *c, const dp_entry *e)
 {
-    const dp_ledger_state *s = &c->r->state;
+    const dp_debit *with = e->v == 1 ? NULL : dp_replay_debit(c->r, e->with);
     uint64_t micro = 0;
-    bool is_permitted = false;
-    for (size_t i = 0; i < s->n_policies; i++)
-        is_permitted |= has_code(s->policies[i].releases, "metrics");
-    if (!is_permitted)
+    if (!is_permitted(c->r, e, with))
         dp_report(c, WHY_POLICY, "OTHER_RELEASE although no policy permits metrics");
+    if (e->v != 1)
+        check_with(c, e, with);
     if (strcmp(e->mechanism, DP_MECHANISM_RELEASE) != 0 || !dp_micro_parse(&micro, e->noise_multiplier) || micro == 0) {
         dp_report(c, "what was released holds no noise, so no epsilon covers it", "OTHER_RELEASE without noise");
         return;
     }
-    check_budget(c, e, s->has_policy ? cost_of(c->r, e) : 0);
+    check_budget(c, e, c->r->state.has_policy ? cost_of(c->r, e) : 0);
 }
 
 void dp_check_node(dp_checker *c, const dp_entry *e)
@@ -327,6 +379,9 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
         return dp_no_memory(err);
     dp_debit *d = &s->debits[s->n_debits];
     *d = (dp_debit){.seq = e->seq, .round = e->round, .steps = e->steps, .state = DP_DEBIT_RESERVED, .cost = cost};
+    d->coordinates = e->coordinates; /* 0 in a line of version 1 */
+    d->probe = e->probe;
+    d->update_bits = e->update_bits;
     DP_COPY(d->id, e->debit);
     DP_COPY(d->study, e->study);
     DP_COPY(d->plan_hash, e->plan_hash);
@@ -375,8 +430,18 @@ static fl_code apply_debit(dp_replay *r, const dp_entry *e, fl_err *err)
 static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     uint64_t micro = 0;
+    double cost = r->state.has_policy ? cost_of(r, e) : 0;
     if (r->state.has_policy)
-        dp_filter_charge(&r->state.filter, cost_of(r, e));
+        dp_filter_charge(&r->state.filter, cost);
+    uint32_t position = e->v == 1 ? DP_MAP_NONE : dp_find(r, DP_BY_DEBIT, e->with, "", 0);
+    dp_debit *with = position == DP_MAP_NONE ? NULL : &r->state.debits[position];
+    if (with && with->cells == 0) {
+        DP_COPY(with->other, e->debit);
+        with->cells = e->cells;
+        with->partitions = e->steps;
+        with->other_cost = cost;
+        FL_TRY(dp_remember(r, DP_BY_OTHER, e->debit, "", 0, position, err));
+    }
     if (!dp_micro_parse(&micro, e->noise_multiplier) || micro == 0)
         return FL_OK; /* without noise there is no finite segment; the filter holds infinity */
     double sigma = (double)micro / 1e6;

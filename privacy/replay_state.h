@@ -21,6 +21,7 @@ typedef struct dp_study {
 /* What the names of dp_replay.names lead to. */
 typedef enum dp_name_kind {
     DP_BY_DEBIT,    /* debit: state.debits (node), state.received (coordinator) */
+    DP_BY_OTHER,    /* debit of an OTHER_RELEASE: the state.debits it goes with */
     DP_BY_DATASET,  /* data set: state.policies */
     DP_BY_APPROVAL, /* study, plan hash: the newest in state.approvals */
     DP_BY_ROUND,    /* study, round: how many of its debits are open */

@@ -127,6 +127,46 @@ static void a_sealed_ledger_is_verified(void **state)
     maker_fini(&m);
 }
 
+/* Exports of a real study of four rounds, of the programs that wrote version 1 of the lines: read for ever. */
+static void a_ledger_of_version_1_is_verified(void **state)
+{
+    (void)state;
+    char node[] = CORDON_SOURCE_DIR "/tests/data/ledger-v1/alder.jsonl", option[] = "--coordinator",
+         coordinator[] = CORDON_SOURCE_DIR "/tests/data/ledger-v1/coordinator.jsonl", program[] = "cordon-audit",
+         command[] = "verify";
+    char *argv[] = {program, command, node, option, coordinator, NULL};
+    size_t n;
+    free(out);
+    free(err);
+    FILE *to_out = open_memstream(&out, &n), *to_err = open_memstream(&err, &n);
+    int code = fl_cli_run("cordon-audit", audit_commands, 5, argv, to_out, to_err, NULL);
+    fclose(to_out);
+    fclose(to_err);
+    if (code != 0)
+        fail_msg("%d: %s%s", code, out, err);
+    assert_non_null(strstr(out, "epsilon 2.6428 of 8"));
+    assert_non_null(strstr(out, "\nverified\n"));
+
+    for (int i = 0; i < 2; i++) { /* and the node itself would go on from it, in version 2 */
+        fl_buf text;
+        fl_buf_init(&text, 1 << 20);
+        assert_int_equal(fl_file_read(&text, i == 0 ? node : coordinator, NULL), FL_OK);
+        const char *last = strstr(fl_buf_text(&text), "\n{\"checkpoint\"");
+        assert_non_null(last);
+        dp_replay *r = replay_text(fl_buf_text(&text), (size_t)(last + 1 - fl_buf_text(&text)), DP_REPLAY_STRICT, NULL);
+        const dp_ledger_state *s = dp_replay_state(r);
+        assert_true(s->n_findings == 0 && s->version == 1);
+        dp_entry *e = calloc(1, sizeof *e);
+        e->kind = DP_EXPORT;
+        snprintf(e->node, sizeof e->node, "%s", s->node);
+        snprintf(e->t, sizeof e->t, "%s", s->t);
+        assert_int_equal(dp_replay_would(r, e, NULL), FL_OK);
+        free(e);
+        dp_replay_destroy(r);
+        fl_buf_fini(&text);
+    }
+}
+
 /* A key as a PEM alone is taken for the key of the ledger's party. */
 static void a_pem_is_a_key_too(void **state)
 {
@@ -393,6 +433,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sealed_ledger_is_verified),
+        cmocka_unit_test(a_ledger_of_version_1_is_verified),
         cmocka_unit_test(a_pem_is_a_key_too),
         cmocka_unit_test(any_one_byte_changed_is_rejected),
         cmocka_unit_test(any_line_dropped_and_any_cut_is_rejected),

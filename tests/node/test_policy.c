@@ -207,13 +207,15 @@ static void live_through(hospital *h, uint32_t plan, uint32_t round, bool is_rel
         e->clip_units = p->clip_units;
         e->noise_variance = p->noise_variance;
         dp_multiplier(e->noise_multiplier, p->noise_variance, p->clip_units);
+        e->coordinates = p->coordinates;
+        e->update_bits = p->update_bits;
         e->declared_patients = (uint32_t)p->declared_patients;
         e->cohort = 2;
         fl_hex_encode(e->plan_hash, p->hash.bytes, FL_HASH_SIZE);
         memset(e->model_hash, 'a', 64);
         memset(e->announce_hash, 'b', 64);
         memset(e->update_hash, 'c', 64);
-        e->bytes = 100;
+        e->bytes = p->update_bytes;
         strcpy(e->reason, "crash");
         assert_ok(led_append(h->store.ledger, e, &h->err), h->err);
     }

@@ -71,6 +71,15 @@ static void fill_terms(dp_entry *e)
     e->clip_units = 1 << 16;
     e->noise_variance = dp_variance_for(1100000, e->clip_units);
     SET(e->noise_multiplier, "1.1");
+    e->coordinates = 1365; /* 4095 bytes of update */
+    e->probe = 65;
+    e->update_bits = 24;
+    if (e->kind == DP_OTHER_RELEASE) {
+        e->noise_variance = 400;
+        SET(e->noise_multiplier, "20");
+        e->cells = 14;
+        SET(e->what, "histogram+classes");
+    }
     e->steps = 10;
     e->cohort = 3;
     hash_of(e->announce_hash, 'a');
@@ -125,11 +134,12 @@ void maker_entry(const ledger_maker *m, dp_entry *e, dp_kind kind)
     hash_of(e->commitment, 'c');
     hash_of(e->plan_hash, 'b');
     SET(e->approver, "Dr. J\xc3\xb6rg \"Jo\" M\xc3\xbcller");
-    debit_of(e->debit, 1);
+    debit_of(e->debit, kind == DP_OTHER_RELEASE ? 1000001 : 1);
+    debit_of(e->with, 1);
     e->round = 1;
     hash_of(e->model_hash, 'd');
     hash_of(e->update_hash, 'e');
-    e->bytes = 4096;
+    e->bytes = 4095;
     memset(signature, 7, sizeof signature);
     fl_base64_encode(e->receipt, signature, sizeof signature);
     SET(e->reason, "crash");

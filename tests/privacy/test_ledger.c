@@ -27,16 +27,19 @@ static void every_kind_comes_back_byte_for_byte(void **state)
     ledger_maker m;
     maker_init(&m, "north", 1);
     fl_hash prev = fl_sha256("x", 1);
-    for (int kind = 0; kind < DP_N_KINDS; kind++) {
+    for (unsigned round = 0; round < 2 * DP_N_KINDS; round++) {
+        const dp_kind kind = (dp_kind)(round / 2);
         fl_buf line, twice;
         fl_err err;
         fl_buf_init(&line, DP_LINE_MAX);
         fl_buf_init(&twice, DP_LINE_MAX);
-        maker_entry(&m, &entry, (dp_kind)kind);
+        maker_entry(&m, &entry, kind);
+        entry.v = 1 + round % 2;
         compose(&line, &entry, 17, &prev);
         if (dp_entry_parse(&again, fl_buf_text(&line), line.size, &err) != FL_OK)
             fail_msg("%s", err.text);
         assert_int_equal(again.kind, kind);
+        assert_int_equal(again.v, entry.v);
         assert_int_equal(again.seq, 17);
         assert_string_equal(again.node, "north");
         compose(&twice, &again, again.seq, &prev);
@@ -78,15 +81,36 @@ static void a_line_is_these_bytes(void **state)
         "\"model_hash\":\"dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"node\":\"north\","
         "\"prev\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"round\":1,\"rule\":\"fedavg\","
         "\"seq\":5,\"study\":\"chest\",\"t\":\"2026-03-01T12:34Z\",\"v\":1}",
+        "{\"bytes\":4095,\"debit\":\"000000000000000000000000000f4241\",\"kind\":\"OTHER_RELEASE\","
+        "\"mechanism\":\"discrete-gaussian\",\"node\":\"north\",\"noise_multiplier\":\"20\","
+        "\"prev\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"seq\":5,\"steps\":10,"
+        "\"study\":\"chest\",\"t\":\"2026-03-01T12:34Z\","
+        "\"update_hash\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"v\":1}",
+        "{\"announce_hash\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"clip_norm\":\"1.0\","
+        "\"clip_units\":65536,\"cohort\":3,\"coordinates\":1365,\"debit\":\"00000000000000000000000000000001\","
+        "\"declared_patients\":500,\"kind\":\"RESERVE\",\"mechanism\":\"poisson-discrete-gaussian\","
+        "\"model_hash\":\"dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\",\"node\":\"north\","
+        "\"noise_multiplier\":\"1.1\",\"noise_variance\":\"5196910429\","
+        "\"plan_hash\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+        "\"prev\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"probe\":65,"
+        "\"rate_u64\":\"18446744073709551\",\"round\":1,\"sampling_rate\":\"0.001\",\"seq\":5,\"steps\":10,"
+        "\"study\":\"chest\",\"t\":\"2026-03-01T12:34Z\",\"update_bits\":24,\"v\":2}",
+        "{\"cells\":14,\"debit\":\"000000000000000000000000000f4241\",\"kind\":\"OTHER_RELEASE\","
+        "\"mechanism\":\"discrete-gaussian\",\"node\":\"north\",\"noise_multiplier\":\"20\","
+        "\"noise_variance\":\"400\",\"prev\":\"0000000000000000000000000000000000000000000000000000000000000000\","
+        "\"round\":1,\"seq\":5,\"steps\":10,\"study\":\"chest\",\"t\":\"2026-03-01T12:34Z\",\"v\":2,"
+        "\"what\":\"histogram+classes\",\"with\":\"00000000000000000000000000000001\"}",
     };
-    static const dp_kind kinds[] = {DP_RESERVE, DP_APPROVE_PLAN, DP_BURN, DP_AGGREGATE};
+    static const dp_kind kinds[] = {DP_RESERVE,       DP_APPROVE_PLAN, DP_BURN,         DP_AGGREGATE,
+                                    DP_OTHER_RELEASE, DP_RESERVE,      DP_OTHER_RELEASE};
     ledger_maker m;
     maker_init(&m, "north", 1);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         fl_buf line;
         fl_hash zero = {{0}};
         fl_buf_init(&line, DP_LINE_MAX);
         maker_entry(&m, &entry, kinds[i]);
+        entry.v = i < 5 ? 1 : 2;
         compose(&line, &entry, 5, &zero);
         assert_string_equal(fl_buf_text(&line), golden[i]);
         fl_buf_fini(&line);
@@ -124,6 +148,8 @@ static void a_malformed_field_is_never_composed(void **state)
         BAD(DP_RESERVE, sampling_rate, "1/20"),
         BAD(DP_RESERVE, clip_norm, "nan"),
         BAD(DP_RESERVE, noise_multiplier, "1.1000001"),
+        BAD(DP_OTHER_RELEASE, with, "1"),
+        BAD(DP_OTHER_RELEASE, what, ""),
         BAD(DP_POLICY, epsilon, "-8"),
         BAD(DP_POLICY, delta, "inf"),
         BAD(DP_POLICY, releases, "update,metrics"),
@@ -169,6 +195,12 @@ static void numbers_out_of_range_are_never_composed(void **state)
     REFUSED(DP_RESERVE, entry.rate = 0);
     REFUSED(DP_RESERVE, entry.rate = DP_RATE_ONE + 1);
     REFUSED(DP_RESERVE, entry.noise_variance = 0);
+    REFUSED(DP_RESERVE, entry.coordinates = 0);
+    REFUSED(DP_RESERVE, entry.update_bits = 7);
+    REFUSED(DP_RESERVE, entry.update_bits = 65);
+    REFUSED(DP_OTHER_RELEASE, entry.cells = 0);
+    REFUSED(DP_OTHER_RELEASE, entry.round = 0);
+    REFUSED(DP_OTHER_RELEASE, entry.noise_variance = 0);
     REFUSED(DP_RESERVE, entry.noise_variance = ((uint64_t)1 << 56) + 1);
     REFUSED(DP_RESERVE, entry.clip_units = 0);
     REFUSED(DP_RESERVE, entry.steps = 0);

@@ -202,6 +202,8 @@ static void a_reserve_outside_policy_or_approval_is_found(void **state)
     RESERVE_WITH(e.round = 6000, "round 6000");
     RESERVE_WITH(e.cohort = 1, "cohort of 1");
     RESERVE_WITH(e.declared_patients = 501, "501 declared");
+    RESERVE_WITH(e.probe = e.coordinates, "1365 of them without a weight");
+    RESERVE_WITH(e.update_bits = 23, "at 23 bits");
     RESERVE_WITH(e.noise_variance--, "its variance and clip give 1.0");
     RESERVE_WITH(SET(e.noise_multiplier, "1.2"), "says noise_multiplier 1.2");
     RESERVE_WITH(e.rate--, "rate_u64");
@@ -403,33 +405,167 @@ static void the_newest_policy_of_a_data_set_counts(void **state)
     bench_fini(&b);
 }
 
+/* A release of metrics with the RESERVE of the same number; `e` is left as it was fed. */
+static void feed_other(bench *b, unsigned number)
+{
+    maker_entry(&b->m, &e, DP_OTHER_RELEASE);
+    debit_of(e.debit, 1000000 + number);
+    debit_of(e.with, number);
+    e.round = number;
+    feed_entry(b);
+}
+
+#define OTHER_WITH(change, words)                                                                                      \
+    do {                                                                                                               \
+        bench b;                                                                                                       \
+        start_node(&b);                                                                                                \
+        feed_debit(&b, DP_RESERVE, 1);                                                                                 \
+        maker_entry(&b.m, &e, DP_OTHER_RELEASE);                                                                       \
+        change;                                                                                                        \
+        feed_entry(&b);                                                                                                \
+        expect(&b, words);                                                                                             \
+        bench_fini(&b);                                                                                                \
+    } while (0)
+
 static void other_releases_are_charged_or_found(void **state)
 {
     (void)state;
     bench b;
     start_node(&b);
-    maker_entry(&b.m, &e, DP_OTHER_RELEASE);
-    SET(e.noise_multiplier, "20");
-    e.steps = 3;
-    feed_entry(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    double before = dp_replay_state(b.r)->filter.spent;
+    feed_other(&b, 1); /* 10 partitions at multiplier 20, order 8 */
     expect_none(&b);
-    double spent = dp_replay_state(b.r)->filter.spent;
-    assert_true(fabs(spent / (3 * 8 / (2 * 400.0)) - 1) < 1e-8);
-    SET(e.mechanism, "none");
-    SET(e.noise_multiplier, "0");
+    double spent = dp_replay_state(b.r)->filter.spent - before;
+    assert_true(fabs(spent / (10 * 8 / (2 * 400.0)) - 1) < 1e-8);
+    const dp_debit *d = dp_replay_debit(b.r, "00000000000000000000000000000001");
+    assert_true(d->cells == 14 && d->partitions == 10 && fabs(d->other_cost / spent - 1) < 1e-8);
+    feed_other(&b, 1);
+    expect(&b, "a second OTHER_RELEASE");
+    feed_debit(&b, DP_STARTED, 1);
+    expect_none(&b);
+    maker_entry(&b.m, &e, DP_RELEASE);
     feed_entry(&b);
-    expect(&b, "without noise");
-    feed_debit(&b, DP_RESERVE, 1); /* no epsilon covers a release without noise: nothing fits any more */
-    expect(&b, "exceeds the budget");
+    expect(&b, "RELEASE of 4095 bytes: what was debited is 4207"); /* 1365 * 3 + 14 * 8 */
     bench_fini(&b);
 
+    start_node(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    feed_other(&b, 1);
+    feed_debit(&b, DP_RESERVE, 1000001);
+    expect(&b, "RESERVE repeats debit");
+    bench_fini(&b);
+}
+
+static void an_other_release_out_of_place_is_found(void **state)
+{
+    (void)state;
+    OTHER_WITH(debit_of(e.with, 7), "never RESERVED");
+    OTHER_WITH(e.round = 2, "another round or study");
+    OTHER_WITH(SET(e.study, "lungs"), "another round or study");
+    OTHER_WITH(debit_of(e.debit, 1), "repeats debit");
+    OTHER_WITH(SET(e.noise_multiplier, "19"), "its variance gives 20");
+    OTHER_WITH(SET(e.mechanism, "none"), "without noise");
+    OTHER_WITH((e.noise_variance = 1, SET(e.noise_multiplier, "1")), "exceeds the budget");
+    OTHER_WITH(feed_debit(&b, DP_STARTED, 1); maker_entry(&b.m, &e, DP_OTHER_RELEASE), "with a debit that is STARTED");
+    OTHER_WITH(feed_debit(&b, DP_BURN, 1); maker_entry(&b.m, &e, DP_OTHER_RELEASE), "with a debit that is BURNED");
+}
+
+static void metrics_need_the_policy_of_the_plans_data_set(void **state)
+{
+    (void)state;
+    bench b;
     bench_init(&b, "north");
     feed(&b, DP_GENESIS);
+    maker_entry(&b.m, &e, DP_POLICY); /* of another data set than the plan's: its permission does not count */
+    SET(e.dataset, "second");
+    feed_entry(&b);
     maker_entry(&b.m, &e, DP_POLICY);
     SET(e.releases, "update");
     feed_entry(&b);
-    feed(&b, DP_OTHER_RELEASE);
+    feed(&b, DP_APPROVE_PLAN);
+    feed_debit(&b, DP_RESERVE, 1);
+    expect_none(&b);
+    feed_other(&b, 1);
     expect(&b, "no policy permits metrics");
+    bench_fini(&b);
+}
+
+static void a_debit_of_metrics_has_one_reserve(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    for (unsigned i = 1; i <= 200; i++) { /* enough that the index grows */
+        feed_debit(&b, DP_RESERVE, i);
+        maker_entry(&b.m, &e, DP_OTHER_RELEASE);
+        debit_of(e.debit, 1000000 + i);
+        debit_of(e.with, i);
+        e.round = i;
+        e.noise_variance = 1000000;
+        SET(e.noise_multiplier, "1000");
+        feed_entry(&b);
+        feed_debit(&b, DP_BURN, i);
+    }
+    expect_none(&b);
+    feed_debit(&b, DP_RESERVE, 201);
+    feed_other(&b, 201);
+    expect_none(&b);
+    feed_debit(&b, DP_BURN, 201);
+    feed_debit(&b, DP_RESERVE, 202);
+    maker_entry(&b.m, &e, DP_OTHER_RELEASE);
+    debit_of(e.debit, 1000003);
+    debit_of(e.with, 202);
+    e.round = 202;
+    feed_entry(&b);
+    expect(&b, "OTHER_RELEASE repeats debit");
+    bench_fini(&b);
+}
+
+/* A node whose program was renewed goes from version 1 to 2, also within a round; there is no way back. */
+static void versions_go_forward_only(void **state)
+{
+    (void)state;
+    bench b;
+    bench_init(&b, "north");
+    for (int i = 0; i < 3; i++) {
+        static const dp_kind kinds[] = {DP_GENESIS, DP_POLICY, DP_APPROVE_PLAN};
+        maker_entry(&b.m, &e, kinds[i]);
+        e.v = 1;
+        feed_entry(&b);
+    }
+    maker_entry(&b.m, &e, DP_RESERVE);
+    e.v = 1;
+    feed_entry(&b);
+    assert_int_equal(dp_replay_state(b.r)->version, 1);
+    feed_other(&b, 1);
+    expect(&b, "a RESERVE of version 1");
+    feed_debit(&b, DP_STARTED, 1);
+    expect_none(&b);
+    assert_int_equal(dp_replay_state(b.r)->version, 2);
+    maker_entry(&b.m, &e, DP_RELEASE);
+    e.v = 1;
+    feed_entry(&b);
+    expect(&b, "a line of version 1 after one of version 2");
+    bench_fini(&b);
+}
+
+/* What the kind was before its second version; nothing wrote it, but a reader of version 1 would have taken it. */
+static void another_release_of_version_1_is_still_charged(void **state)
+{
+    (void)state;
+    bench b;
+    bench_init(&b, "north");
+    for (int i = 0; i < 2; i++) {
+        maker_entry(&b.m, &e, i == 0 ? DP_GENESIS : DP_POLICY);
+        e.v = 1;
+        feed_entry(&b);
+    }
+    maker_entry(&b.m, &e, DP_OTHER_RELEASE);
+    e.v = 1;
+    feed_entry(&b);
+    expect_none(&b);
+    assert_true(fabs(dp_replay_state(b.r)->filter.spent / (10 * 8 / (2 * 400.0)) - 1) < 1e-8);
     bench_fini(&b);
 }
 
@@ -631,11 +767,13 @@ static void also_the_trusted_replay_finds_a_changed_line(void **state)
 static bool is_allowed(const char *key)
 {
     static const char allowed[] =
-        " accountant adjacency announce_hash approver bytes checkpoint clip_norm clip_units cohort commitment dataset "
-        "debit declared_patients delta epsilon key kind max_clip_norm max_rounds max_sampling_rate mechanism member "
+        " accountant adjacency announce_hash approver bytes cells checkpoint clip_norm clip_units cohort commitment "
+        "coordinates dataset debit declared_patients delta epsilon key kind max_clip_norm max_rounds max_sampling_rate "
+        "mechanism member "
         "members min_cohort min_noise_multiplier missing model_hash node noise_multiplier noise_variance order "
-        "plan_hash prev rate_u64 reason receipt releases role round rule rungs sampling_rate seq signature software "
-        "steps study t unit update_hash v witness_root witness_size ";
+        "plan_hash prev probe rate_u64 reason receipt releases role round rule rungs sampling_rate seq signature "
+        "software "
+        "steps study t unit update_bits update_hash v what with witness_root witness_size ";
     char word[80];
     snprintf(word, sizeof word, " %s ", key);
     return strstr(allowed, word) != NULL;
@@ -646,10 +784,11 @@ static void no_line_has_a_field_that_was_not_agreed(void **state)
     (void)state;
     ledger_maker m;
     maker_init(&m, "north", 1);
-    for (int kind = 0; kind < DP_N_KINDS; kind++) {
+    for (unsigned round = 0; round < 2 * DP_N_KINDS; round++) {
         fl_json *line = NULL;
         fl_buf_clear(&m.text);
-        maker_entry(&m, &e, (dp_kind)kind);
+        maker_entry(&m, &e, (dp_kind)(round / 2));
+        e.v = 1 + round % 2;
         maker_add(&m, &e);
         assert_int_equal(fl_json_parse(&line, fl_buf_text(&m.text), m.text.size, "line", NULL), FL_OK);
         for (size_t i = 0; fl_json_key_at(line, i); i++)
@@ -674,6 +813,11 @@ int main(void)
         cmocka_unit_test(the_first_policy_holds_for_life),
         cmocka_unit_test(the_newest_policy_of_a_data_set_counts),
         cmocka_unit_test(other_releases_are_charged_or_found),
+        cmocka_unit_test(an_other_release_out_of_place_is_found),
+        cmocka_unit_test(metrics_need_the_policy_of_the_plans_data_set),
+        cmocka_unit_test(a_debit_of_metrics_has_one_reserve),
+        cmocka_unit_test(versions_go_forward_only),
+        cmocka_unit_test(another_release_of_version_1_is_still_charged),
         cmocka_unit_test(a_restore_owes_its_missing_debits),
         cmocka_unit_test(a_key_is_handed_on_by_the_old_one_only),
         cmocka_unit_test(a_coordinator_counts_each_update_once),
