@@ -4,6 +4,7 @@
 #include "coordinator/fold.h"
 #include "coordinator/host_parts.h"
 #include "privacy/cosign.h"
+#include "privacy/proof.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -369,6 +370,23 @@ static void run(coord_host *h, coord_event *ev)
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
+/* The line is the RELEASE of exactly this update, and stands under the head that is held of this hospital. */
+static bool has_entry(coord_host *h, const coord_event *ev)
+{
+    const wire_message *m = ev->request;
+    const coord_site *site = &h->state->sites[ev->site];
+    const char *line = m->u.released.entry;
+    const wire_proof *proof = &m->u.released.inclusion;
+    dp_entry *e = h->entry;
+    char hex[DP_HEX_SIZE];
+    dp_hash_text(hex, &m->u.released.update_hash);
+    return dp_entry_parse(e, line, strlen(line), NULL) == FL_OK && e->kind == DP_RELEASE &&
+           strcmp(e->node, m->sender) == 0 && strcmp(e->study, m->study) == 0 && e->round == m->round &&
+           strcmp(e->debit, m->debit) == 0 && strcmp(e->update_hash, hex) == 0 &&
+           e->bytes == m->u.released.update_bytes &&
+           dp_inclusion_verify(line, strlen(line), e->seq, site->head_size, &site->head_root, proof->hashes, proof->n);
+}
+
 static void complete(coord_host *h, coord_event *ev)
 {
     const wire_message *m = ev->request;
@@ -379,6 +397,7 @@ static void complete(coord_host *h, coord_event *ev)
     ev->debit_known = coord_debit_known(h->store, m->debit);
     ev->has_earlier = coord_contribution(h->store, m->study, m->round, m->sender, &ev->earlier_update,
                                          ev->earlier_debit, &none);
+    ev->has_entry = has_entry(h, ev);
 }
 
 static void to_machine(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site)
@@ -391,6 +410,10 @@ static void to_machine(coord_host *h, uint64_t ticket, const wire_message *m, ui
             coord_host_refuse(h, ticket, m, WIRE_E_BAD_REQUEST, false, err.text);
             return;
         }
+        const coord_site *held = &h->state->sites[site];
+        const wire_proof *proof = &m->u.head.consistency;
+        ev.extends = dp_consistency_verify(held->head_size, &held->head_root, ev.note_size, &ev.note_root,
+                                           proof->hashes, proof->n);
     } else if (m->kind == WIRE_RELEASED)
         complete(h, &ev);
     run(h, &ev);
@@ -488,10 +511,11 @@ fl_code coord_host_open(coord_host **out, coord_store *store, const coord_host_c
     h->actions = calloc(1, sizeof *h->actions);
     h->plan = calloc(1, sizeof *h->plan);
     h->piece = malloc(WIRE_PIECE_MAX);
+    h->entry = malloc(sizeof *h->entry);
     fl_buf_init(&h->out, WIRE_ENVELOPE_MAX);
     fl_buf_init(&h->plan_text, NN_PLAN_MAX_BYTES);
     fl_buf_init(&h->cosigned, WIRE_NOTE_MAX);
-    fl_code rc = h->state && h->spare && h->actions && h->plan && h->piece
+    fl_code rc = h->state && h->spare && h->actions && h->plan && h->piece && h->entry
                      ? coord_boot(store, err)
                      : fl_fail(err, FL_EENV, "coordinator: no memory left");
     if (rc == FL_OK)
@@ -522,6 +546,7 @@ void coord_host_close(coord_host *h)
     free(h->actions);
     free(h->plan);
     free(h->piece);
+    free(h->entry);
     free(h);
 }
 

@@ -35,6 +35,7 @@ struct coord_host {
     fl_buf out, plan_text, cosigned;
     nn_plan *plan;    /* scratch of fold */
     uint8_t *piece;   /* WIRE_PIECE_MAX, scratch of fetch */
+    dp_entry *entry;  /* scratch of complete */
     uint32_t to_fold; /* bit per study */
     bool is_broken;   /* the state could not be loaded */
     uint64_t failed_commits;

@@ -398,6 +398,13 @@ static void on_leave(coord_state *s, const coord_event *ev, coord_actions *out, 
     advance(s, ev, out, st);
 }
 
+/* Tells where the proof has to start from. */
+static void reply_no_proof(coord_state *s, coord_actions *out, const coord_event *ev, const char *text)
+{
+    reply_error(s, out, ev, WIRE_E_NO_PROOF, true, text);
+    out->list[out->n - 1].u.reply.u.error.ledger_size = s->sites[ev->site].head_size;
+}
+
 static void on_head(coord_state *s, const coord_event *ev, coord_actions *out)
 {
     coord_site *site = &s->sites[ev->site];
@@ -407,6 +414,10 @@ static void on_head(coord_state *s, const coord_event *ev, coord_actions *out)
     }
     if (ev->note_size == site->head_size && !same_hash(&ev->note_root, &site->head_root)) {
         reply_error(s, out, ev, WIRE_E_EQUIVOCATION, false, "another ledger of this size was shown before");
+        return;
+    }
+    if (ev->note_size > site->head_size && !ev->extends) {
+        reply_no_proof(s, out, ev, "this head was not shown to extend the one held here");
         return;
     }
     site->head_size = ev->note_size;
@@ -456,8 +467,8 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
         reply_error(s, out, ev, WIRE_E_BAD_UPDATE, false, "the update has another size than the plan says");
         return;
     }
-    if (s->sites[ev->site].head_size <= m->roster_head_size) { /* no entry, no contribution */
-        reply_error(s, out, ev, WIRE_E_BAD_REQUEST, false, "show the head of the ledger that holds this release first");
+    if (!ev->has_entry) { /* no entry, no contribution */
+        reply_no_proof(s, out, ev, "this release was not shown to stand in the ledger whose head is held here");
         return;
     }
     if (ev->debit_known) {

@@ -105,6 +105,8 @@ typedef struct coord_event {
     fl_hash earlier_update;
     uint64_t note_size; /* HEAD: size and root of the note, its signature checked by the host */
     fl_hash note_root;
+    bool extends;   /* HEAD: the note was shown to extend the head that is held here */
+    bool has_entry; /* RELEASED: its RELEASE line was shown to stand under the head that is held here */
     fl_hash model_hash, server_hash, released_hash;
 } coord_event;
 

@@ -16,6 +16,7 @@ struct led_ledger {
     char party[DP_NAME_SIZE], origin[DP_ORIGIN_MAX], vkey[DP_VKEY_MAX];
     char last_t[24];
     dp_replay *replay;
+    dp_forest forest;
     fl_buf note, line;
 };
 
@@ -63,10 +64,18 @@ static fl_code check_head(led_ledger *l, fl_err *err)
     return FL_OK;
 }
 
+static fl_code take_line(led_ledger *l, const char *line, size_t n, fl_err *err)
+{
+    if (!dp_forest_append(&l->forest, line, n))
+        return fl_fail(err, FL_EENV, "ledger: out of memory");
+    return dp_replay_line(l->replay, line, n, err);
+}
+
 fl_code led_reload(led_ledger *l, fl_err *err)
 {
     fl_err finding = {0};
     dp_replay_destroy(l->replay);
+    dp_forest_fini(&l->forest);
     l->replay = NULL;
     l->last_t[0] = 0;
     fl_buf_clear(&l->note);
@@ -78,7 +87,7 @@ fl_code led_reload(led_ledger *l, fl_err *err)
         return rc;
     while (rc == FL_OK && fl_query_row(&q)) {
         const char *line = fl_column_text(&q, 0);
-        rc = dp_replay_line(l->replay, line, strlen(line), err);
+        rc = take_line(l, line, strlen(line), err);
         remember_time(l, line);
     }
     fl_code closed = fl_query_close(&q, rc ? NULL : err);
@@ -118,6 +127,7 @@ void led_close(led_ledger *l)
     if (!l)
         return;
     dp_replay_destroy(l->replay);
+    dp_forest_fini(&l->forest);
     fl_buf_fini(&l->note);
     fl_buf_fini(&l->line);
     free(l);
@@ -162,7 +172,7 @@ fl_code led_append(led_ledger *l, dp_entry *e, fl_err *err)
     if ((rc = dp_entry_compose(&l->line, e, seq, &st->head, err)) ||
         (rc = fl_buf_check(&l->line, "ledger line", err)) ||
         (rc = insert(l, "INSERT INTO entry(seq, line) VALUES(?, ?)", seq, fl_buf_text(&l->line), err)) ||
-        (rc = dp_replay_line(l->replay, fl_buf_text(&l->line), l->line.size, err)))
+        (rc = take_line(l, fl_buf_text(&l->line), l->line.size, err)))
         return rc;
     strcpy(l->last_t, e->t);
     fl_hash root = dp_tree_root(&st->tree);
@@ -195,24 +205,35 @@ const char *led_vkey(const led_ledger *l)
 
 fl_code led_root_at(led_ledger *l, uint64_t size, fl_hash *root, fl_err *err)
 {
-    fl_query q;
-    dp_tree tree;
-    dp_tree_init(&tree);
-    fl_code rc = fl_query_open(&q, l->db, "SELECT line FROM entry WHERE seq <= ? ORDER BY seq", err);
-    if (rc)
-        return rc;
-    fl_bind_int(&q, 1, (int64_t)size);
-    while (fl_query_row(&q)) {
-        const char *line = fl_column_text(&q, 0);
-        dp_tree_append(&tree, line, strlen(line));
-    }
-    if ((rc = fl_query_close(&q, err)))
-        return rc;
-    if (tree.size != size)
-        return fl_fail(err, FL_EFORMAT, "ledger: has %llu lines, not %llu", (unsigned long long)tree.size,
+    if (size > l->forest.size)
+        return fl_fail(err, FL_EFORMAT, "ledger: has %llu lines, not %llu", (unsigned long long)l->forest.size,
                        (unsigned long long)size);
-    *root = dp_tree_root(&tree);
+    *root = dp_forest_root(&l->forest, size);
     return FL_OK;
+}
+
+uint32_t led_consistency(const led_ledger *l, fl_hash proof[DP_PROOF_MAX], uint64_t from, uint64_t to)
+{
+    return dp_forest_consistency(&l->forest, proof, from, to);
+}
+
+uint32_t led_inclusion(const led_ledger *l, fl_hash proof[DP_PROOF_MAX], uint64_t seq, uint64_t size)
+{
+    return dp_forest_inclusion(&l->forest, proof, seq, size);
+}
+
+fl_code led_line(led_ledger *l, fl_buf *line, uint64_t seq, fl_err *err)
+{
+    fl_query q;
+    FL_TRY(fl_query_open(&q, l->db, "SELECT line FROM entry WHERE seq = ?", err));
+    fl_bind_int(&q, 1, (int64_t)seq);
+    const bool found = fl_query_row(&q);
+    if (found)
+        fl_buf_add_text(line, fl_column_text(&q, 0));
+    FL_TRY(fl_query_close(&q, err));
+    if (!found)
+        return fl_fail(err, FL_ENOTFOUND, "ledger: has no entry %llu", (unsigned long long)seq);
+    return fl_buf_check(line, "ledger line", err);
 }
 
 fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err)

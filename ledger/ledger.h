@@ -13,6 +13,7 @@
 #define LEDGER_LEDGER_H
 
 #include "base/db.h"
+#include "privacy/proof.h"
 #include "privacy/replay.h"
 
 typedef struct led_ledger led_ledger;
@@ -41,6 +42,12 @@ const char *led_vkey(const led_ledger *l);
 
 /* The tree's root when the ledger had `size` lines, 1 to now. */
 fl_code led_root_at(led_ledger *l, uint64_t size, fl_hash *root, fl_err *err) FL_MUST_USE;
+
+/* Proofs over the lines that are here (privacy/proof.h): from <= to <= now, seq <= size <= now. */
+uint32_t led_consistency(const led_ledger *l, fl_hash proof[DP_PROOF_MAX], uint64_t from, uint64_t to);
+uint32_t led_inclusion(const led_ledger *l, fl_hash proof[DP_PROOF_MAX], uint64_t seq, uint64_t size);
+/* Appends the line of entry seq, without its newline. FL_ENOTFOUND. */
+fl_code led_line(led_ledger *l, fl_buf *line, uint64_t seq, fl_err *err) FL_MUST_USE;
 
 /* A note of ours with another party's signature on it: kept as evidence. */
 fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err) FL_MUST_USE;

@@ -25,6 +25,7 @@ struct node_host {
     fl_csprng random;
     uint64_t last_sequence; /* of the coordinator */
     char cosigned[WIRE_NOTE_MAX];
+    uint64_t held;        /* lines under the head of ours that the coordinator holds, as far as is known */
     bool restart;         /* the state was thrown away: START at the next timer */
     const char *new_plan; /* text of the plan that this step stores */
     size_t n_new_plan;
@@ -40,6 +41,8 @@ struct node_host {
     wire_message asked; /* the request that is out, whoever asked */
     fl_buf bytes;       /* its envelope */
     uint8_t *buffer;
+    fl_hash proofs[2][DP_PROOF_MAX]; /* of the HEAD or RELEASED that is out */
+    fl_buf entry;                    /* its line */
 };
 
 static void run(node_host *h, node_event *ev);
@@ -52,6 +55,12 @@ static void transfer_ended(node_host *h, node_event ev)
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
+static void start_again(node_host *h)
+{
+    h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + RESTART_MS);
+    h->restart = true;
+}
+
 static void send_request(node_host *h, const wire_message *m)
 {
     fl_err err;
@@ -59,21 +68,51 @@ static void send_request(node_host *h, const wire_message *m)
     fl_buf_clear(&h->bytes);
     if (wire_pack(&h->bytes, m, &h->store->key, &err)) {
         fl_log(FL_ERROR, "wire", "request=%s %s", wire_kind_name(m->kind), err.text);
-        h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + RESTART_MS);
-        h->restart = true;
+        start_again(h);
         return;
     }
     unsigned timeout = REPLY_MS + (m->kind == WIRE_POLL ? m->u.poll.wait_ms : 0);
     h->config.send(h->config.ctx, h->bytes.bytes, h->bytes.size, timeout);
 }
 
+/* Our head, and that it grew out of the one the coordinator holds. */
+static void fill_head(node_host *h, wire_head *head)
+{
+    const led_ledger *l = h->store->ledger;
+    const char *note = led_note(l);
+    const uint64_t size = led_state(l)->n_entries;
+    assert(strlen(note) < sizeof head->note);
+    strcpy(head->note, note);
+    if (h->held <= size)
+        head->consistency = (wire_proof){.hashes = h->proofs[0], .n = led_consistency(l, h->proofs[0], h->held, size)};
+}
+
+/* The RELEASE line, and that it stands under the head the coordinator holds. */
+static fl_code fill_released(node_host *h, wire_message *m, fl_err *err)
+{
+    led_ledger *l = h->store->ledger;
+    const dp_debit *d = dp_replay_debit(led_replay(l), m->debit);
+    if (!d || d->release_seq == 0)
+        return fl_fail(err, FL_EREFUSED, "debit %s has no RELEASE here: restore a backup", m->debit);
+    fl_buf_clear(&h->entry);
+    FL_TRY(led_line(l, &h->entry, d->release_seq, err));
+    m->u.released.entry = fl_buf_text(&h->entry);
+    if (d->release_seq <= h->held && h->held <= led_state(l)->n_entries)
+        m->u.released.inclusion = (wire_proof){.hashes = h->proofs[0],
+                                               .n = led_inclusion(l, h->proofs[0], d->release_seq, h->held)};
+    return FL_OK;
+}
+
 static void send_machine_request(node_host *h)
 {
     wire_message m = h->state.request;
-    if (m.kind == WIRE_HEAD) {
-        const char *note = led_note(h->store->ledger);
-        assert(strlen(note) < sizeof m.u.head.note);
-        strcpy(m.u.head.note, note);
+    fl_err err;
+    if (m.kind == WIRE_HEAD)
+        fill_head(h, &m.u.head);
+    if (m.kind == WIRE_RELEASED && fill_released(h, &m, &err)) {
+        fl_log(FL_ERROR, "ledger", "%s", err.text);
+        start_again(h);
+        return;
     }
     send_request(h, &m);
 }
@@ -448,7 +487,7 @@ static bool accept_evidence(node_host *h, const wire_message *m, fl_err *err)
     if (!cosigned_ok(h, m->u.cosigned.note, err))
         return false;
     strcpy(h->cosigned, m->u.cosigned.note);
-    const uint64_t size = led_state(h->store->ledger)->n_entries;
+    const uint64_t size = h->held = led_state(h->store->ledger)->n_entries;
     return node_meta_put(h->store, "cosigned", h->cosigned, err) == FL_OK &&
            led_cosigned(h->store->ledger, size, h->cosigned, err) == FL_OK;
 }
@@ -486,6 +525,18 @@ static bool is_witnessed(node_host *h, const wire_message *m)
     return true;
 }
 
+/* The coordinator holds another head than we thought: its answer was lost, say. Then the proof starts there. But when it
+ * started there already, or that head is longer than ours, our lines are not the ones that were shown before. */
+static void no_proof(node_host *h, wire_message *m)
+{
+    if (m->u.error.ledger_size == h->held || m->u.error.ledger_size > led_state(h->store->ledger)->n_entries)
+        m->u.error.code = WIRE_E_ROLLBACK;
+    else
+        h->held = m->u.error.ledger_size;
+    node_event ev = {.kind = NODE_EV_REPLY, .reply = m};
+    run(h, &ev);
+}
+
 void node_host_reply(node_host *h, const uint8_t *bytes, size_t n)
 {
     fl_err err = {0};
@@ -504,6 +555,8 @@ void node_host_reply(node_host *h, const uint8_t *bytes, size_t n)
         fetch_reply(h, &m);
     else if (h->transfer == TRANSFER_UPLOAD)
         upload_reply(h, &m);
+    else if (m.kind == WIRE_ERROR && m.u.error.code == WIRE_E_NO_PROOF)
+        no_proof(h, &m);
     else if (m.kind == WIRE_PLAN && h->asked.kind == WIRE_POLL)
         plan_arrived(h, &m);
     else {
@@ -585,12 +638,15 @@ fl_code node_host_open(node_host **out, node_store *store, const node_host_confi
     h->config = *config;
     fl_csprng_init(&h->random);
     fl_buf_init(&h->bytes, WIRE_ENVELOPE_MAX);
+    fl_buf_init(&h->entry, DP_LINE_MAX);
     fl_code rc;
     if ((rc = node_store_count_start(store, err)) || (rc = node_state_load(&h->state, store, err)) ||
         (rc = node_meta_get(store, "cosigned", h->cosigned, sizeof h->cosigned, err))) {
         node_host_close(h);
         return rc;
     }
+    if (!dp_checkpoint_peek(h->cosigned, strlen(h->cosigned), &h->held, NULL))
+        h->held = 0;
     config->apply_policy(config->ctx, &h->state);
     *out = h;
     return FL_OK;
@@ -603,6 +659,7 @@ void node_host_close(node_host *h)
     fl_csprng_fini(&h->random);
     wire_decoder_fini(&h->decoder);
     fl_buf_fini(&h->bytes);
+    fl_buf_fini(&h->entry);
     free(h->buffer);
     free(h);
 }

@@ -159,6 +159,20 @@ static bool parse_size(uint64_t *size, const char *text)
     return true;
 }
 
+bool dp_checkpoint_peek(const char *note, size_t n, uint64_t *size, fl_hash *root)
+{
+    char name[DP_ORIGIN_MAX], size_text[24], root_text[64];
+    fl_hash found;
+    const char *p = note, *end = note + n;
+    if (!next_line(name, sizeof name, &p, end) || !next_line(size_text, sizeof size_text, &p, end) ||
+        !next_line(root_text, sizeof root_text, &p, end) || !parse_size(size, size_text) ||
+        fl_base64_decode(found.bytes, FL_HASH_SIZE, root_text, strlen(root_text)) != FL_HASH_SIZE)
+        return false;
+    if (root)
+        *root = found;
+    return true;
+}
+
 fl_code dp_checkpoint_verify(const char *note, size_t n, const char *vkey, char origin[DP_ORIGIN_MAX], uint64_t *size,
                              fl_hash *root, fl_err *err)
 {

@@ -41,6 +41,9 @@ void dp_checkpoint_note(fl_buf *note, const char *origin, uint64_t size, const f
 fl_code dp_checkpoint_verify(const char *note, size_t n, const char *vkey, char origin[DP_ORIGIN_MAX], uint64_t *size,
                              fl_hash *root, fl_err *err) FL_MUST_USE;
 
+/* Size and root as the note says, not verified; false when it is not even in the form of one. root may be NULL. */
+bool dp_checkpoint_peek(const char *note, size_t n, uint64_t *size, fl_hash *root);
+
 /* The last line of an export, without newline: {"checkpoint":note,"key":vkey}. The note covers all lines before. */
 fl_code dp_export_line(fl_buf *line, const char *note, const char *vkey, fl_err *err) FL_MUST_USE;
 /* true and copies if this is such a line, canonical. */

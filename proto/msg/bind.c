@@ -25,6 +25,12 @@ static bool answers(wire_kind request, wire_kind reply)
         return reply == WIRE_LENGTH;
     case WIRE_RELEASED:
         return reply == WIRE_RECEIPT;
+    case WIRE_WITNESS:
+        return reply == WIRE_WITNESSED;
+    case WIRE_ROTATED:
+        return reply == WIRE_OK;
+    case WIRE_KEYS:
+        return reply == WIRE_KEY_CHAIN;
     default:
         return false;
     }

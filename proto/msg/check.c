@@ -15,6 +15,9 @@ static const char *const kind_names[] = {
     [WIRE_UPLOAD] = "UPLOAD",
     [WIRE_RELEASED] = "RELEASED",
     [WIRE_LEAVE] = "LEAVE",
+    [WIRE_WITNESS] = "WITNESS",
+    [WIRE_ROTATED] = "ROTATED",
+    [WIRE_KEYS] = "KEYS",
     [WIRE_ANNOUNCE] = "ANNOUNCE",
     [WIRE_PLAN] = "PLAN",
     [WIRE_NOTHING] = "NOTHING",
@@ -23,6 +26,8 @@ static const char *const kind_names[] = {
     [WIRE_COSIGNED] = "COSIGNED",
     [WIRE_LENGTH] = "LENGTH",
     [WIRE_RECEIPT] = "RECEIPT",
+    [WIRE_WITNESSED] = "WITNESSED",
+    [WIRE_KEY_CHAIN] = "KEY_CHAIN",
     [WIRE_ERROR] = "ERROR",
 };
 
@@ -39,6 +44,7 @@ static const char *const error_names[] = {
     [WIRE_E_BUSY] = "busy",
     [WIRE_E_REVOKED] = "revoked",
     [WIRE_E_BAD_REQUEST] = "bad request",
+    [WIRE_E_NO_PROOF] = "no proof",
 };
 
 const char *wire_kind_name(wire_kind kind)
@@ -48,12 +54,12 @@ const char *wire_kind_name(wire_kind kind)
 
 const char *wire_error_name(wire_error_code code)
 {
-    return (unsigned)code <= WIRE_E_BAD_REQUEST ? error_names[code] : "?";
+    return (unsigned)code <= WIRE_E_NO_PROOF ? error_names[code] : "?";
 }
 
 bool wire_kind_is_request(wire_kind kind)
 {
-    return kind >= WIRE_POLL && kind <= WIRE_LEAVE;
+    return kind >= WIRE_POLL && kind <= WIRE_KEYS;
 }
 
 bool wire_name_ok(const char *name)
@@ -126,9 +132,67 @@ static fl_code check_note(const wire_message *m, const char *note, fl_err *err)
     return text_ok(note, WIRE_NOTE_MAX, true) ? FL_OK : bad_text(m, err, "note");
 }
 
+static fl_code check_proof(const wire_message *m, const wire_proof *p, fl_err *err)
+{
+    return p->n > WIRE_PROOF_MAX ? bad(m, err, "number of hashes", p->n, 0, WIRE_PROOF_MAX) : FL_OK;
+}
+
+static fl_code check_line(const wire_message *m, const char *line, fl_err *err)
+{
+    return line && text_ok(line, WIRE_LINE_MAX, false) ? FL_OK : bad_text(m, err, "a ledger line");
+}
+
+static fl_code check_lines(const wire_message *m, const wire_lines *lines, uint32_t n_min, fl_err *err)
+{
+    if (lines->n < n_min || lines->n > WIRE_CHAIN_MAX)
+        return bad(m, err, "number of lines", lines->n, n_min, WIRE_CHAIN_MAX);
+    for (uint32_t i = 0; i < lines->n; i++)
+        FL_TRY(check_line(m, lines->list[i], err));
+    return FL_OK;
+}
+
+static fl_code wire_check_rotated(const wire_message *m, fl_err *err)
+{
+    return check_lines(m, &m->u.rotated, 1, err);
+}
+
+static fl_code wire_check_key_chain(const wire_message *m, fl_err *err)
+{
+    return check_lines(m, &m->u.key_chain, 0, err);
+}
+
+static fl_code wire_check_witnessed(const wire_message *m, fl_err *err)
+{
+    const wire_witnessed *w = &m->u.witnessed;
+    if (w->note[0])
+        FL_TRY(check_note(m, w->note, err));
+    if (w->n_known > WIRE_KNOWN_MAX || w->n_known > w->total)
+        return bad(m, err, "number of debits", w->n_known, 0, WIRE_KNOWN_MAX);
+    for (uint32_t i = 0; i < w->n_known; i++) {
+        if (!wire_name_ok(w->known[i].study))
+            return bad_text(m, err, "a debit's study");
+        if (!debit_ok(w->known[i].debit))
+            return bad_text(m, err, "a debit");
+        if (w->known[i].round == 0)
+            return bad(m, err, "a debit's round", 0, 1, UINT32_MAX);
+    }
+    return FL_OK;
+}
+
 static fl_code wire_check_head(const wire_message *m, fl_err *err)
 {
-    return check_note(m, m->u.head.note, err);
+    const wire_head *h = &m->u.head;
+    const bool is_restored = h->restore && h->restore[0];
+    FL_TRY(check_note(m, h->note, err));
+    FL_TRY(check_proof(m, &h->consistency, err));
+    FL_TRY(check_proof(m, &h->inclusion, err));
+    if (is_restored)
+        FL_TRY(check_line(m, h->restore, err));
+    if (h->older[0] && !text_ok(h->older, WIRE_NOTE_MAX, true))
+        return bad_text(m, err, "older");
+    if (!is_restored && (h->older[0] || h->inclusion.n))
+        return fl_fail(err, FL_EFORMAT, "HEAD: older and inclusion belong to a restored ledger");
+    return FL_OK;
 }
 
 static fl_code wire_check_cosigned(const wire_message *m, fl_err *err)
@@ -161,7 +225,8 @@ static fl_code wire_check_bytes(const wire_message *m, fl_err *err)
 static fl_code wire_check_released(const wire_message *m, fl_err *err)
 {
     RANGE("update_bytes", m->u.released.update_bytes, 1, WIRE_OBJECT_MAX);
-    return FL_OK;
+    FL_TRY(check_proof(m, &m->u.released.inclusion, err));
+    return check_line(m, m->u.released.entry, err);
 }
 
 static fl_code wire_check_announce(const wire_message *m, fl_err *err)
@@ -200,7 +265,9 @@ static fl_code wire_check_length(const wire_message *m, fl_err *err)
 
 static fl_code wire_check_error(const wire_message *m, fl_err *err)
 {
-    RANGE("code", (uint64_t)m->u.error.code, WIRE_E_UNKNOWN_STUDY, WIRE_E_BAD_REQUEST);
+    RANGE("code", (uint64_t)m->u.error.code, WIRE_E_UNKNOWN_STUDY, WIRE_E_NO_PROOF);
+    if (m->u.error.code != WIRE_E_NO_PROOF && m->u.error.ledger_size)
+        return bad(m, err, "ledger_size", m->u.error.ledger_size, 0, 0);
     return text_ok(m->u.error.text, WIRE_TEXT_MAX, false) ? FL_OK : bad_text(m, err, "text");
 }
 
@@ -214,14 +281,27 @@ static const struct {
     fl_code (*check)(const wire_message *m, fl_err *err);
     bool needs_study, needs_debit;
 } kinds[] = {
-    [WIRE_POLL] = {wire_check_poll, false, false},         [WIRE_FETCH] = {wire_check_fetch, false, false},
-    [WIRE_JOIN] = {wire_check_join, true, false},          [WIRE_HEAD] = {wire_check_head, false, false},
-    [WIRE_UPLOAD] = {wire_check_upload, true, true},       [WIRE_RELEASED] = {wire_check_released, true, true},
-    [WIRE_LEAVE] = {wire_check_empty, true, false},        [WIRE_ANNOUNCE] = {wire_check_announce, true, false},
-    [WIRE_PLAN] = {wire_check_plan, true, false},          [WIRE_NOTHING] = {wire_check_empty, false, false},
-    [WIRE_BYTES] = {wire_check_bytes, false, false},       [WIRE_OK] = {wire_check_empty, false, false},
-    [WIRE_COSIGNED] = {wire_check_cosigned, false, false}, [WIRE_LENGTH] = {wire_check_length, false, false},
-    [WIRE_RECEIPT] = {wire_check_empty, true, true},       [WIRE_ERROR] = {wire_check_error, false, false},
+    [WIRE_POLL] = {wire_check_poll, false, false},
+    [WIRE_FETCH] = {wire_check_fetch, false, false},
+    [WIRE_JOIN] = {wire_check_join, true, false},
+    [WIRE_HEAD] = {wire_check_head, false, false},
+    [WIRE_UPLOAD] = {wire_check_upload, true, true},
+    [WIRE_RELEASED] = {wire_check_released, true, true},
+    [WIRE_LEAVE] = {wire_check_empty, true, false},
+    [WIRE_ANNOUNCE] = {wire_check_announce, true, false},
+    [WIRE_PLAN] = {wire_check_plan, true, false},
+    [WIRE_NOTHING] = {wire_check_empty, false, false},
+    [WIRE_BYTES] = {wire_check_bytes, false, false},
+    [WIRE_OK] = {wire_check_empty, false, false},
+    [WIRE_COSIGNED] = {wire_check_cosigned, false, false},
+    [WIRE_LENGTH] = {wire_check_length, false, false},
+    [WIRE_WITNESS] = {wire_check_empty, false, false},
+    [WIRE_ROTATED] = {wire_check_rotated, false, false},
+    [WIRE_KEYS] = {wire_check_empty, false, false},
+    [WIRE_WITNESSED] = {wire_check_witnessed, false, false},
+    [WIRE_KEY_CHAIN] = {wire_check_key_chain, false, false},
+    [WIRE_RECEIPT] = {wire_check_empty, true, true},
+    [WIRE_ERROR] = {wire_check_error, false, false},
 };
 
 fl_code wire_check(const wire_message *m, fl_err *err)

@@ -8,7 +8,7 @@
 #include "proto/msg/envelope.h"
 #include <protobuf-c/protobuf-c.h>
 
-#define WIRE_FIELDS_MAX 2048 /* an ANNOUNCE of 256 sites has 1288 */
+#define WIRE_FIELDS_MAX 2048 /* an ANNOUNCE of 256 sites has 1288, a WITNESSED of 128 debits 780 */
 #define WIRE_DEPTH_MAX  4
 
 /* Walks the wire format without allocating: known fields of their type, in ascending order, none twice unless

@@ -23,6 +23,11 @@ typedef struct composed {
         WirePb__Fetch fetch;
         WirePb__Join join;
         WirePb__Head head;
+        WirePb__Note note;
+        WirePb__Witness witness;
+        WirePb__Lines lines;
+        WirePb__Keys keys;
+        WirePb__Witnessed witnessed;
         WirePb__Piece piece;
         WirePb__Released released;
         WirePb__Announce announce;
@@ -35,6 +40,11 @@ typedef struct composed {
     fl_hash announce_hash;
     WirePb__Site sites[WIRE_SITES_MAX];
     WirePb__Site *site_list[WIRE_SITES_MAX];
+    ProtobufCBinaryData consistency[WIRE_PROOF_MAX], inclusion[WIRE_PROOF_MAX];
+    char *line_list[WIRE_CHAIN_MAX];
+    WirePb__Known known[WIRE_KNOWN_MAX];
+    WirePb__Known *known_list[WIRE_KNOWN_MAX];
+    uint8_t known_debits[WIRE_KNOWN_MAX][16];
 } composed;
 
 static ProtobufCBinaryData hash_data(const fl_hash *hash)
@@ -71,10 +81,53 @@ static void compose_piece(WirePb__Piece *p, const fl_hash *object, uint64_t offs
     p->bytes = (ProtobufCBinaryData){n, (uint8_t *)bytes};
 }
 
-static void compose_head(WirePb__Head *p, const char *note)
+static size_t compose_proof(ProtobufCBinaryData **list, ProtobufCBinaryData *room, const wire_proof *proof)
+{
+    for (uint32_t i = 0; i < proof->n; i++)
+        room[i] = hash_data(&proof->hashes[i]);
+    *list = room;
+    return proof->n;
+}
+
+static void compose_head(composed *c, WirePb__Head *p, const wire_head *h)
 {
     wire_pb__head__init(p);
-    p->note = (char *)note;
+    p->note = (char *)h->note;
+    p->n_consistency = compose_proof(&p->consistency, c->consistency, &h->consistency);
+    p->restore = (char *)(h->restore ? h->restore : "");
+    p->n_inclusion = compose_proof(&p->inclusion, c->inclusion, &h->inclusion);
+    p->older = (char *)h->older;
+}
+
+static void compose_lines(composed *c, WirePb__Lines *p, const wire_lines *lines)
+{
+    wire_pb__lines__init(p);
+    for (uint32_t i = 0; i < lines->n; i++)
+        c->line_list[i] = (char *)lines->list[i];
+    p->n_line = lines->n;
+    p->line = c->line_list;
+}
+
+static void compose_witnessed(composed *c, WirePb__Witnessed *p, const wire_witnessed *w)
+{
+    wire_pb__witnessed__init(p);
+    p->note = (char *)w->note;
+    p->sequence = w->sequence;
+    p->total = w->total;
+    p->n_known = w->n_known;
+    p->known = c->known_list;
+    for (uint32_t i = 0; i < w->n_known; i++) {
+        WirePb__Known *k = c->known_list[i] = &c->known[i];
+        wire_pb__known__init(k);
+        k->study = (char *)w->known[i].study;
+        k->round = w->known[i].round;
+        bool hex = fl_hex_decode(c->known_debits[i], 16, w->known[i].debit);
+        assert(hex); /* wire_check saw it */
+        (void)hex;
+        k->debit = (ProtobufCBinaryData){16, c->known_debits[i]};
+        k->announce_hash = hash_data(&w->known[i].announce_hash);
+        k->model_hash = hash_data(&w->known[i].model_hash);
+    }
 }
 
 #define BODY(Case, member, value)                                                                                      \
@@ -107,7 +160,7 @@ static void compose_request(composed *c, const wire_message *m)
         BODY(JOIN, join, join);
         break;
     case WIRE_HEAD:
-        compose_head(&c->body.head, m->u.head.note);
+        compose_head(c, &c->body.head, &m->u.head);
         BODY(HEAD, head, head);
         break;
     case WIRE_UPLOAD:
@@ -120,7 +173,24 @@ static void compose_request(composed *c, const wire_message *m)
         c->body.released.update_hash = hash_data(&m->u.released.update_hash);
         c->body.released.update_bytes = m->u.released.update_bytes;
         c->body.released.announce_hash = hash_data(&m->u.released.announce_hash);
+        c->body.released.entry = (char *)m->u.released.entry;
+        c->body.released.n_inclusion = compose_proof(&c->body.released.inclusion, c->inclusion,
+                                                     &m->u.released.inclusion);
         BODY(RELEASED, released, released);
+        break;
+    case WIRE_WITNESS:
+        wire_pb__witness__init(&c->body.witness);
+        c->body.witness.skip = m->u.witness.skip;
+        BODY(WITNESS, witness, witness);
+        break;
+    case WIRE_ROTATED:
+        compose_lines(c, &c->body.lines, &m->u.rotated);
+        BODY(ROTATED, rotated, lines);
+        break;
+    case WIRE_KEYS:
+        wire_pb__keys__init(&c->body.keys);
+        c->body.keys.public_key = (ProtobufCBinaryData){FL_PUBLIC_KEY_SIZE, (uint8_t *)m->u.keys.public_key};
+        BODY(KEYS, keys, keys);
         break;
     default:
         assert(m->kind == WIRE_LEAVE);
@@ -162,8 +232,9 @@ static void compose_reply(composed *c, const wire_message *m)
         BODY(OK, ok, empty);
         break;
     case WIRE_COSIGNED:
-        compose_head(&c->body.head, m->u.cosigned.note);
-        BODY(COSIGNED, cosigned, head);
+        wire_pb__note__init(&c->body.note);
+        c->body.note.note = (char *)m->u.cosigned.note;
+        BODY(COSIGNED, cosigned, note);
         break;
     case WIRE_LENGTH:
         wire_pb__length__init(&c->body.length);
@@ -177,12 +248,21 @@ static void compose_reply(composed *c, const wire_message *m)
         c->body.receipt.signature = (ProtobufCBinaryData){FL_SIGNATURE_SIZE, (uint8_t *)m->u.receipt.signature};
         BODY(RECEIPT, receipt, receipt);
         break;
+    case WIRE_WITNESSED:
+        compose_witnessed(c, &c->body.witnessed, &m->u.witnessed);
+        BODY(WITNESSED, witnessed, witnessed);
+        break;
+    case WIRE_KEY_CHAIN:
+        compose_lines(c, &c->body.lines, &m->u.key_chain);
+        BODY(KEY_CHAIN, key_chain, lines);
+        break;
     default:
         assert(m->kind == WIRE_ERROR);
         wire_pb__error__init(&c->body.error);
         c->body.error.code = (uint32_t)m->u.error.code;
         c->body.error.retry = m->u.error.retry;
         c->body.error.text = (char *)m->u.error.text;
+        c->body.error.ledger_size = m->u.error.ledger_size;
         BODY(ERROR, error, error);
         break;
     }
@@ -246,6 +326,70 @@ static fl_code take_text(char *out, size_t size, const char *text, const char *f
     return FL_OK;
 }
 
+/* Room in the decoder for n elements; wire_unpack allocated 256 KiB for such tables beside what the bytes need. */
+static void *take_room(wire_decoder *d, size_t n, size_t size)
+{
+    size_t at = (d->used + 15) & ~(size_t)15;
+    assert(at <= d->capacity && n * size <= d->capacity - at);
+    d->used = at + n * size;
+    return d->memory + at;
+}
+
+static fl_code take_proof(wire_proof *out, wire_decoder *d, const ProtobufCBinaryData *list, size_t n, fl_err *err)
+{
+    if (n > WIRE_PROOF_MAX)
+        return fl_fail(err, FL_EFORMAT, "message: a proof of %zu hashes, at most %d are taken", n, WIRE_PROOF_MAX);
+    fl_hash *hashes = take_room(d, n, sizeof *hashes);
+    for (size_t i = 0; i < n; i++)
+        FL_TRY(take_hash(&hashes[i], list[i], "a hash of a proof", err));
+    *out = (wire_proof){.hashes = hashes, .n = (uint32_t)n};
+    return FL_OK;
+}
+
+static fl_code take_head(wire_head *out, wire_decoder *d, const WirePb__Head *p, fl_err *err)
+{
+    out->restore = p->restore;
+    FL_TRY(take_text(out->note, sizeof out->note, p->note, "note", err));
+    FL_TRY(take_text(out->older, sizeof out->older, p->older, "older", err));
+    FL_TRY(take_proof(&out->consistency, d, p->consistency, p->n_consistency, err));
+    return take_proof(&out->inclusion, d, p->inclusion, p->n_inclusion, err);
+}
+
+static fl_code take_lines(wire_lines *out, const WirePb__Lines *p, fl_err *err)
+{
+    if (p->n_line > WIRE_CHAIN_MAX)
+        return fl_fail(err, FL_EFORMAT, "message: %zu lines, at most %d are taken", p->n_line, WIRE_CHAIN_MAX);
+    *out = (wire_lines){.list = (const char *const *)p->line, .n = (uint32_t)p->n_line};
+    return FL_OK;
+}
+
+static fl_code take_debit(char debit[WIRE_DEBIT_SIZE], ProtobufCBinaryData data, fl_err *err)
+{
+    if (data.len != 16)
+        return fl_fail(err, FL_EFORMAT, "message: a debit has %zu bytes, expected 16", data.len);
+    fl_hex_encode(debit, data.data, 16);
+    return FL_OK;
+}
+
+static fl_code take_witnessed(wire_witnessed *out, wire_decoder *d, const WirePb__Witnessed *p, fl_err *err)
+{
+    if (p->n_known > WIRE_KNOWN_MAX)
+        return fl_fail(err, FL_EFORMAT, "WITNESSED: %zu debits, at most %d are taken", p->n_known, WIRE_KNOWN_MAX);
+    wire_known *known = take_room(d, p->n_known, sizeof *known);
+    *out = (wire_witnessed){
+        .sequence = p->sequence, .total = p->total, .n_known = (uint32_t)p->n_known, .known = known};
+    for (size_t i = 0; i < p->n_known; i++) {
+        const WirePb__Known *k = p->known[i];
+        memset(&known[i], 0, sizeof known[i]);
+        known[i].round = k->round;
+        FL_TRY(take_text(known[i].study, sizeof known[i].study, k->study, "a debit's study", err));
+        FL_TRY(take_debit(known[i].debit, k->debit, err));
+        FL_TRY(take_hash(&known[i].announce_hash, k->announce_hash, "announce_hash", err));
+        FL_TRY(take_hash(&known[i].model_hash, k->model_hash, "model_hash", err));
+    }
+    return take_text(out->note, sizeof out->note, p->note, "note", err);
+}
+
 static fl_code take_site(wire_site *out, const WirePb__Site *s, fl_err *err)
 {
     out->declared_patients = s->declared_patients;
@@ -259,10 +403,7 @@ static fl_code take_announce(wire_announce *out, wire_decoder *d, const WirePb__
     fl_code code;
     if (p->n_sites > WIRE_SITES_MAX)
         return fl_fail(err, FL_EFORMAT, "ANNOUNCE: %zu sites, at most %d are taken", p->n_sites, WIRE_SITES_MAX);
-    size_t at = (d->used + 15) & ~(size_t)15;
-    assert(at + WIRE_SITES_MAX * sizeof(wire_site) <= d->capacity); /* the decoder's 256 KiB are for this, too */
-    wire_site *sites = (wire_site *)(void *)(d->memory + at);
-    d->used = at + p->n_sites * sizeof *sites;
+    wire_site *sites = take_room(d, p->n_sites, sizeof *sites);
     *out = (wire_announce){
         .round = p->round,
         .model_bytes = p->model_bytes,
@@ -296,7 +437,7 @@ static fl_code take_piece(fl_hash *object, uint64_t *offset, uint64_t *total, co
     return take_hash(object, p->object, "object", err);
 }
 
-static fl_code take_request(wire_message *m, const WirePb__Message *p, fl_err *err)
+static fl_code take_request(wire_message *m, wire_decoder *d, const WirePb__Message *p, fl_err *err)
 {
     fl_code code;
     switch (p->body_case) {
@@ -317,7 +458,7 @@ static fl_code take_request(wire_message *m, const WirePb__Message *p, fl_err *e
         return take_hash(&m->u.join.plan_hash, p->join->plan_hash, "plan_hash", err);
     case WIRE_PB__MESSAGE__BODY_HEAD:
         m->kind = WIRE_HEAD;
-        return take_text(m->u.head.note, sizeof m->u.head.note, p->head->note, "note", err);
+        return take_head(&m->u.head, d, p->head, err);
     case WIRE_PB__MESSAGE__BODY_UPLOAD:
         m->kind = WIRE_UPLOAD;
         return take_piece(&m->u.upload.object, &m->u.upload.offset, &m->u.upload.total, &m->u.upload.bytes,
@@ -325,10 +466,27 @@ static fl_code take_request(wire_message *m, const WirePb__Message *p, fl_err *e
     case WIRE_PB__MESSAGE__BODY_RELEASED:
         m->kind = WIRE_RELEASED;
         m->u.released.update_bytes = p->released->update_bytes;
-        code = take_hash(&m->u.released.update_hash, p->released->update_hash, "update_hash", err);
+        m->u.released.entry = p->released->entry;
+        code = take_proof(&m->u.released.inclusion, d, p->released->inclusion, p->released->n_inclusion, err);
+        if (!code)
+            code = take_hash(&m->u.released.update_hash, p->released->update_hash, "update_hash", err);
         return code ? code : take_hash(&m->u.released.announce_hash, p->released->announce_hash, "announce_hash", err);
     case WIRE_PB__MESSAGE__BODY_LEAVE:
         m->kind = WIRE_LEAVE;
+        return FL_OK;
+    case WIRE_PB__MESSAGE__BODY_WITNESS:
+        m->kind = WIRE_WITNESS;
+        m->u.witness.skip = p->witness->skip;
+        return FL_OK;
+    case WIRE_PB__MESSAGE__BODY_ROTATED:
+        m->kind = WIRE_ROTATED;
+        return take_lines(&m->u.rotated, p->rotated, err);
+    case WIRE_PB__MESSAGE__BODY_KEYS:
+        m->kind = WIRE_KEYS;
+        if (p->keys->public_key.len != FL_PUBLIC_KEY_SIZE)
+            return fl_fail(err, FL_EFORMAT, "KEYS: public_key has %zu bytes, expected %d", p->keys->public_key.len,
+                           FL_PUBLIC_KEY_SIZE);
+        memcpy(m->u.keys.public_key, p->keys->public_key.data, FL_PUBLIC_KEY_SIZE);
         return FL_OK;
     default:
         return fl_fail(err, FL_EFORMAT, "message: has no body");
@@ -348,8 +506,9 @@ static fl_code take_receipt(wire_message *m, const WirePb__Receipt *p, fl_err *e
 static fl_code take_error(wire_message *m, const WirePb__Error *p, fl_err *err)
 {
     m->kind = WIRE_ERROR;
-    if (p->code > WIRE_E_BAD_REQUEST)
-        return fl_fail(err, FL_EFORMAT, "ERROR: code is %u, expected 1 to %d", p->code, WIRE_E_BAD_REQUEST);
+    if (p->code > WIRE_E_NO_PROOF)
+        return fl_fail(err, FL_EFORMAT, "ERROR: code is %u, expected 1 to %d", p->code, WIRE_E_NO_PROOF);
+    m->u.error.ledger_size = p->ledger_size;
     m->u.error.code = (wire_error_code)p->code;
     m->u.error.retry = p->retry;
     return take_text(m->u.error.text, sizeof m->u.error.text, p->text, "text", err);
@@ -389,8 +548,14 @@ static fl_code take_body(wire_message *m, wire_decoder *d, const WirePb__Message
         return take_receipt(m, p->receipt, err);
     case WIRE_PB__MESSAGE__BODY_ERROR:
         return take_error(m, p->error, err);
+    case WIRE_PB__MESSAGE__BODY_WITNESSED:
+        m->kind = WIRE_WITNESSED;
+        return take_witnessed(&m->u.witnessed, d, p->witnessed, err);
+    case WIRE_PB__MESSAGE__BODY_KEY_CHAIN:
+        m->kind = WIRE_KEY_CHAIN;
+        return take_lines(&m->u.key_chain, p->key_chain, err);
     default:
-        return take_request(m, p, err);
+        return take_request(m, d, p, err);
     }
 }
 

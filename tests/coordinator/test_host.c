@@ -224,10 +224,39 @@ static void heads_are_cosigned_and_never_go_back(void **state)
     assert_int_equal(r.u.error.code, WIRE_E_EQUIVOCATION);
     assert_int_equal(send_head(w, 0, 11, "y", &w->keys[1], &r), WIRE_ERROR); /* signed by somebody else */
     assert_int_equal(r.u.error.code, WIRE_E_BAD_REQUEST);
+    assert_int_equal(send_head(w, 0, 12, "z", &w->keys[0], &r), WIRE_ERROR); /* longer, and nothing to show for it */
+    assert_int_equal(r.u.error.code, WIRE_E_NO_PROOF);
+    assert_int_equal(r.u.error.ledger_size, 10);
     world_crash(w);
     world_start(w);
     assert_int_equal(send_head(w, 0, 9, "x", &w->keys[0], &r), WIRE_ERROR);
     assert_int_equal(r.u.error.code, WIRE_E_ROLLBACK);
+    drop(w);
+}
+
+/* A ledger that goes on from other lines than those that were shown is refused at its first head. */
+static void a_forked_ledger_is_never_cosigned(void **state)
+{
+    (void)state;
+    wire_message r;
+    world *w = open_round(2, 2);
+    hospital_lines *l = &w->lines[0];
+    assert_int_equal(world_show_head(w, 0, &r), WIRE_COSIGNED);
+    assert_int_equal(world_show_head(w, 0, &r), WIRE_COSIGNED);
+    const uint64_t held = l->held;
+    dp_forest_fini(&l->forest);
+    for (uint64_t i = 0; i < held; i++)
+        lines_add(l, i == 1 ? "rewritten" : "a line");
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(world_show_head(w, 0, &r), WIRE_ERROR);
+        assert_int_equal(r.u.error.code, WIRE_E_NO_PROOF);
+        assert_int_equal(r.u.error.ledger_size, held);
+        assert_int_equal(coord_host_state(w->host)->sites[0].head_size, held);
+    }
+    dp_forest_fini(&l->forest); /* the true lines go on */
+    for (uint64_t i = 0; i < held; i++)
+        lines_add(l, "a line");
+    assert_int_equal(world_show_head(w, 0, &r), WIRE_COSIGNED);
     drop(w);
 }
 
@@ -409,6 +438,7 @@ int main(void)
         cmocka_unit_test(what_was_said_once_is_not_done_twice),
         cmocka_unit_test(a_node_that_was_set_back_is_told_so),
         cmocka_unit_test(heads_are_cosigned_and_never_go_back),
+        cmocka_unit_test(a_forked_ledger_is_never_cosigned),
         cmocka_unit_test(a_node_fetches_models_and_nothing_else),
         cmocka_unit_test(an_upload_is_taken_up_where_it_was_cut),
         cmocka_unit_test(bytes_that_are_not_their_hash_are_thrown_away),

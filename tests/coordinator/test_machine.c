@@ -41,8 +41,6 @@ static wire_message released(world *w, uint32_t site, unsigned seed)
 {
     const coord_study *st = world_of(w, "s");
     wire_message m = {.kind = WIRE_RELEASED, .study = "s", .round = st->round}, r;
-    (void)world_show_head(w, site, &r);
-    st = world_of(w, "s");
     fl_buf bytes;
     fl_buf_init(&bytes, 1 << 20);
     world_update(w, &bytes, seed);
@@ -51,6 +49,9 @@ static wire_message released(world *w, uint32_t site, unsigned seed)
     m.u.released.update_bytes = bytes.size;
     m.u.released.announce_hash = st->announce_hash;
     fl_buf_fini(&bytes);
+    lines_release(&w->lines[site], &m, w->names[site]);
+    (void)world_show_lines(w, site, &r);
+    lines_prove(&w->lines[site], &m);
     return m;
 }
 
@@ -70,14 +71,30 @@ static void an_update_whose_ledger_was_not_shown_is_no_contribution(void **state
 {
     wire_message r;
     world *w = open_study(state, 2, 2, 2);
+    hospital_lines *l = &w->lines[0];
     const coord_study *st = world_of(w, "s");
     wire_message m = {.kind = WIRE_RELEASED, .study = "s", .round = st->round};
     world_debit(m.debit, 0, 1);
     m.u.released.update_bytes = st->update_bytes;
     m.u.released.announce_hash = st->announce_hash;
-    assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_BAD_REQUEST);
-    assert_int_equal(world_show_head(w, 0, &r), WIRE_COSIGNED);
+    lines_release(l, &m, "a");
+    assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_NO_PROOF);
+    assert_int_equal(r.u.error.ledger_size, l->held);
+    assert_int_equal(world_show_lines(w, 0, &r), WIRE_COSIGNED);
+    assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_NO_PROOF); /* a head alone says nothing */
+    lines_prove(l, &m);
     assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_NO_OBJECT);
+    /* the RELEASE of another update, debit or size */
+    wire_message other = m;
+    other.u.released.update_hash.bytes[0] ^= 1;
+    assert_int_equal(error_of(world_call(w, 0, &other, &r), &r), WIRE_E_NO_PROOF);
+    other = m;
+    world_debit(other.debit, 0, 2);
+    assert_int_equal(error_of(world_call(w, 0, &other, &r), &r), WIRE_E_NO_PROOF);
+    other = m;
+    other.sequence = 0;
+    l->inclusion[0].bytes[3] ^= 1;
+    assert_int_equal(error_of(world_call(w, 0, &other, &r), &r), WIRE_E_NO_PROOF);
 }
 
 static void a_round_closes_at_its_deadline_with_the_quorum(void **state)
@@ -192,6 +209,9 @@ static void a_debit_pays_for_one_update(void **state)
     assert_int_equal(world_of(w, "s")->round, 2);
     wire_message m = released(w, 0, 9);
     world_debit(m.debit, 0, 5 + 100000); /* of round 1 */
+    lines_release(&w->lines[0], &m, "a");
+    assert_int_equal(world_show_lines(w, 0, &r), WIRE_COSIGNED);
+    lines_prove(&w->lines[0], &m);
     const uint64_t lines = led_state(w->store.ledger)->n_entries;
     assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_BAD_UPDATE);
     assert_int_equal(led_state(w->store.ledger)->n_entries, lines);
@@ -340,7 +360,7 @@ static void who_asks_with_a_ledger_that_became_shorter_is_told(void **state)
     world *w = open_study(state, 2, 3, 2);
     world_head(w, 0);
     assert_int_equal(world_answer_of(w, world_poll(w, 0, 1), &r), WIRE_ANNOUNCE);
-    w->head_sizes[0]--; /* before it takes the round, and pays for it, again */
+    w->lines[0].held--; /* before it takes the round, and pays for it, again */
     assert_int_equal(error_of(world_answer_of(w, world_poll(w, 0, 1), &r), &r), WIRE_E_ROLLBACK);
 }
 

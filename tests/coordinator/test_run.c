@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "coordinator/enrol.h"
 #include "proto/net/client.h"
-#include "tests/base/test.h"
+#include "tests/coordinator/lines.h"
 #include "train/dpsgd.h"
 
 #include <arpa/inet.h>
@@ -91,7 +91,8 @@ typedef struct hospital {
     wire_invitation invitation;
     fl_sign_key key;
     char tls_key[FL_PEM_MAX], cert[FL_PEM_MAX];
-    uint64_t sent, head_size;
+    uint64_t sent;
+    hospital_lines lines;
 } hospital;
 
 typedef struct consortium {
@@ -279,24 +280,17 @@ static wire_message release_for(consortium *c, int i, uint32_t round, const fl_h
 static void show_head(consortium *c, int i, wire_message *r)
 {
     hospital *h = &c->hospitals[i];
-    wire_message m = {.kind = WIRE_HEAD};
-    char origin[DP_ORIGIN_MAX];
-    const uint64_t size = ++h->head_size;
-    const fl_hash root = fl_sha256(&size, sizeof size);
-    fl_buf note;
-    fl_buf_init(&note, WIRE_NOTE_MAX);
-    dp_origin(origin, names[i]);
-    dp_checkpoint_note(&note, origin, size, &root, &h->key);
-    strcpy(m.u.head.note, fl_buf_text(&note));
-    fl_buf_fini(&note);
+    wire_message m;
+    lines_head(&h->lines, &m, names[i], &h->key);
     assert_int_equal(ask(c, i, &m, r), WIRE_COSIGNED);
+    h->lines.held = h->lines.forest.size;
 }
 
 static wire_kind contribute(consortium *c, int i, wire_message *released, wire_message *r)
 {
     wire_message poll = {.kind = WIRE_POLL, .u.poll = {.n_plans_known = 1, .wait_ms = 20000}};
     fl_buf update;
-    poll.u.poll.ledger_size = c->hospitals[i].head_size;
+    poll.u.poll.ledger_size = c->hospitals[i].lines.held;
     assert_int_equal(ask(c, i, &poll, r), WIRE_ANNOUNCE);
     *released = release_for(c, i, r->u.announce.round, &r->u.announce.announce_hash, &update);
     wire_message m = {.kind = WIRE_UPLOAD, .study = "s", .round = released->round};
@@ -307,7 +301,9 @@ static wire_kind contribute(consortium *c, int i, wire_message *released, wire_m
     m.u.upload.n_bytes = (uint32_t)update.size;
     assert_int_equal(ask(c, i, &m, r), WIRE_LENGTH);
     fl_buf_fini(&update);
+    lines_release(&c->hospitals[i].lines, released, names[i]);
     show_head(c, i, r);
+    lines_prove(&c->hospitals[i].lines, released);
     return ask(c, i, released, r);
 }
 

@@ -100,8 +100,10 @@ void world_fini(world *w)
 {
     coord_host_close(w->host);
     coord_store_close(&w->store);
-    for (uint32_t i = 0; i < w->n_sites; i++)
+    for (uint32_t i = 0; i < w->n_sites; i++) {
         fl_sign_key_fini(&w->keys[i]);
+        dp_forest_fini(&w->lines[i].forest);
+    }
     for (uint64_t i = 0; i < w->n_tickets; i++)
         free(w->answers[i].bytes);
     wire_decoder_fini(&w->decoder);
@@ -179,23 +181,24 @@ void world_join(world *w, uint32_t site, const char *study, uint64_t patients)
 uint64_t world_poll(world *w, uint32_t site, uint32_t known)
 {
     wire_message m = {.kind = WIRE_POLL, .u.poll = {.n_plans_known = known, .wait_ms = 25000}};
-    m.u.poll.ledger_size = w->head_sizes[site];
+    m.u.poll.ledger_size = w->lines[site].held;
     return world_ask(w, site, &m);
+}
+
+wire_kind world_show_lines(world *w, uint32_t site, wire_message *r)
+{
+    wire_message m;
+    lines_head(&w->lines[site], &m, w->names[site], &w->keys[site]);
+    const wire_kind kind = world_call(w, site, &m, r);
+    if (kind == WIRE_COSIGNED)
+        w->lines[site].held = w->lines[site].forest.size;
+    return kind;
 }
 
 wire_kind world_show_head(world *w, uint32_t site, wire_message *r)
 {
-    wire_message m = {.kind = WIRE_HEAD};
-    fl_buf note;
-    char origin[DP_ORIGIN_MAX];
-    const uint64_t size = ++w->head_sizes[site];
-    const fl_hash root = fl_sha256(&size, sizeof size);
-    dp_origin(origin, w->names[site]);
-    fl_buf_init(&note, WIRE_NOTE_MAX);
-    dp_checkpoint_note(&note, origin, size, &root, &w->keys[site]);
-    strcpy(m.u.head.note, fl_buf_text(&note));
-    fl_buf_fini(&note);
-    return world_call(w, site, &m, r);
+    lines_add(&w->lines[site], "a line");
+    return world_show_lines(w, site, r);
 }
 
 void world_head(world *w, uint32_t site)
@@ -233,29 +236,29 @@ void world_debit(char debit[WIRE_DEBIT_SIZE], uint32_t site, unsigned seed)
 wire_kind world_contribute(world *w, uint32_t site, const char *study, unsigned seed, wire_message *out)
 {
     const coord_study *st = world_of(w, study);
-    wire_message m = {.kind = WIRE_UPLOAD, .round = st->round};
+    wire_message m = {.kind = WIRE_UPLOAD, .round = st->round}, r = {.kind = WIRE_RELEASED, .round = st->round};
     fl_buf bytes;
-    wire_kind kind = world_show_head(w, site, out);
-    if (kind != WIRE_COSIGNED)
-        return kind;
     fl_buf_init(&bytes, 1 << 20);
     world_update(w, &bytes, seed);
-    const fl_hash announce = st->announce_hash;
     snprintf(m.study, sizeof m.study, "%s", study);
     world_debit(m.debit, site, seed + 100000 * st->round + (study[0] == 't' ? 50000 : 0));
     m.u.upload.object = fl_sha256(bytes.bytes, bytes.size);
     m.u.upload.total = bytes.size;
     m.u.upload.bytes = bytes.bytes;
     m.u.upload.n_bytes = (uint32_t)bytes.size;
-    kind = world_call(w, site, &m, out);
+    memcpy(r.study, m.study, sizeof r.study);
+    memcpy(r.debit, m.debit, sizeof r.debit);
+    r.u.released.update_hash = m.u.upload.object;
+    r.u.released.update_bytes = bytes.size;
+    r.u.released.announce_hash = st->announce_hash;
+    lines_release(&w->lines[site], &r, w->names[site]);
+    wire_kind kind = world_show_lines(w, site, out);
+    if (kind == WIRE_COSIGNED)
+        kind = world_call(w, site, &m, out);
     if (kind == WIRE_LENGTH) {
         assert_int_equal(out->u.length.length, bytes.size);
-        const fl_hash hash = m.u.upload.object;
-        m.kind = WIRE_RELEASED;
-        m.u.released.update_hash = hash;
-        m.u.released.update_bytes = bytes.size;
-        m.u.released.announce_hash = announce;
-        kind = world_call(w, site, &m, out);
+        lines_prove(&w->lines[site], &r);
+        kind = world_call(w, site, &r, out);
     }
     fl_buf_fini(&bytes);
     return kind;

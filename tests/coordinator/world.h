@@ -6,9 +6,8 @@
 #define TESTS_COORDINATOR_WORLD_H
 
 #include "coordinator/host.h"
-#include "privacy/checkpoint.h"
 #include "proto/msg/envelope.h"
-#include "tests/base/test.h"
+#include "tests/coordinator/lines.h"
 
 #define WORLD_SITES   8
 #define WORLD_TICKETS 4096
@@ -26,7 +25,8 @@ typedef struct world {
     uint32_t n_sites;
     char names[WORLD_SITES][WIRE_NAME_MAX];
     fl_sign_key keys[WORLD_SITES];
-    uint64_t boots[WORLD_SITES], sent[WORLD_SITES], head_sizes[WORLD_SITES];
+    uint64_t boots[WORLD_SITES], sent[WORLD_SITES];
+    hospital_lines lines[WORLD_SITES];
     uint64_t n_tickets;
     world_answer answers[WORLD_TICKETS];
     char said[65536]; /* all lines */
@@ -55,6 +55,8 @@ void world_join(world *w, uint32_t site, const char *study, uint64_t patients);
 uint64_t world_poll(world *w, uint32_t site, uint32_t known);
 void world_head(world *w, uint32_t site);
 wire_kind world_show_head(world *w, uint32_t site, wire_message *r); /* the same; what came back */
+/* The head over the lines that are there, not one more. */
+wire_kind world_show_lines(world *w, uint32_t site, wire_message *r);
 /* An update of the plan's size filled from seed. */
 void world_update(const world *w, fl_buf *bytes, unsigned seed);
 /* Uploads and releases for the study's open round; returns the answer's kind. */

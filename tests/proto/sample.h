@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define SAMPLE_NOTE "cordon/st-anna\n17\nAAAA\n\n\u2014 cordon/st-anna BBBB\n"
+#define SAMPLE_LINE "{\"kind\":\"RELEASE\"}"
 
 static inline fl_hash sample_hash(uint8_t byte)
 {
@@ -27,6 +28,9 @@ static inline void sample_key(fl_sign_key *key, uint8_t first)
 
 static inline void sample_body(wire_message *m)
 {
+    static const char *const lines[2] = {SAMPLE_LINE, "{}"};
+    static fl_hash hashes[4];
+    static wire_known known[2];
     static const wire_site sites[2] = {
         {.name = "mercy", .declared_patients = 800},
         {.name = "st-anna",
@@ -51,6 +55,13 @@ static inline void sample_body(wire_message *m)
         break;
     case WIRE_HEAD:
         snprintf(m->u.head.note, sizeof m->u.head.note, "%s", SAMPLE_NOTE);
+        snprintf(m->u.head.older, sizeof m->u.head.older, "%s", SAMPLE_NOTE);
+        hashes[0] = sample_hash(0x88);
+        hashes[1] = sample_hash(0x89);
+        hashes[2] = sample_hash(0x8a);
+        m->u.head.restore = SAMPLE_LINE;
+        m->u.head.consistency = (wire_proof){.hashes = hashes, .n = 2};
+        m->u.head.inclusion = (wire_proof){.hashes = hashes + 2, .n = 1};
         break;
     case WIRE_UPLOAD:
         m->u.upload.object = sample_hash(0x44);
@@ -63,6 +74,35 @@ static inline void sample_body(wire_message *m)
         m->u.released.update_hash = sample_hash(0x44);
         m->u.released.update_bytes = 10;
         m->u.released.announce_hash = sample_hash(0x55);
+        hashes[3] = sample_hash(0x8b);
+        m->u.released.entry = SAMPLE_LINE;
+        m->u.released.inclusion = (wire_proof){.hashes = hashes + 3, .n = 1};
+        break;
+    case WIRE_WITNESS:
+        m->u.witness.skip = 128;
+        break;
+    case WIRE_ROTATED:
+        m->u.rotated = (wire_lines){.list = lines, .n = 2};
+        break;
+    case WIRE_KEYS:
+        memset(m->u.keys.public_key, 0x99, sizeof m->u.keys.public_key);
+        break;
+    case WIRE_WITNESSED:
+        snprintf(m->u.witnessed.note, sizeof m->u.witnessed.note, "%s", SAMPLE_NOTE);
+        for (unsigned i = 0; i < 2; i++) {
+            known[i] = (wire_known){.round = 3 + i,
+                                    .debit = "000102030405060708090a0b0c0d0e0f",
+                                    .announce_hash = sample_hash(0x55),
+                                    .model_hash = sample_hash(0x66)};
+            snprintf(known[i].study, sizeof known[i].study, "%s", i ? "spine" : "chest-1");
+        }
+        m->u.witnessed.sequence = 0x100000002;
+        m->u.witnessed.total = 300;
+        m->u.witnessed.n_known = 2;
+        m->u.witnessed.known = known;
+        break;
+    case WIRE_KEY_CHAIN:
+        m->u.key_chain = (wire_lines){.list = lines, .n = 1};
         break;
     case WIRE_ANNOUNCE:
         m->u.announce = (wire_announce){.round = 3,
@@ -97,9 +137,10 @@ static inline void sample_body(wire_message *m)
             m->u.receipt.signature[i] = (uint8_t)i;
         break;
     case WIRE_ERROR:
-        m->u.error.code = WIRE_E_STALE_ROUND;
+        m->u.error.code = WIRE_E_NO_PROOF;
         m->u.error.retry = true;
-        snprintf(m->u.error.text, sizeof m->u.error.text, "round 3 is over");
+        m->u.error.ledger_size = 17;
+        snprintf(m->u.error.text, sizeof m->u.error.text, "no proof");
         break;
     default:
         break;
@@ -114,7 +155,7 @@ static inline wire_message sample(wire_kind kind)
                       .sequence = 0x100000002,
                       .round = 3,
                       .debit = "000102030405060708090a0b0c0d0e0f"};
-    snprintf(m.sender, sizeof m.sender, "%s", kind <= WIRE_LEAVE ? "st-anna" : "hub");
+    snprintf(m.sender, sizeof m.sender, "%s", kind <= WIRE_KEYS ? "st-anna" : "hub");
     sample_body(&m);
     return m;
 }

@@ -47,6 +47,12 @@ static void each_kind_has_the_bytes_of_the_independent_encoder(void **state)
     }
 }
 
+static void assert_same_proof(const wire_proof *a, const wire_proof *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->hashes, b->hashes, a->n * sizeof *a->hashes);
+}
+
 static void assert_same_body(const wire_message *a, const wire_message *b)
 {
     switch (a->kind) {
@@ -72,6 +78,33 @@ static void assert_same_body(const wire_message *a, const wire_message *b)
             assert_true(x->declared_patients == y->declared_patients && x->ledger_size == y->ledger_size);
             assert_memory_equal(&x->ledger_root, &y->ledger_root, 32);
         }
+        break;
+    }
+    case WIRE_HEAD:
+        assert_string_equal(a->u.head.note, b->u.head.note);
+        assert_string_equal(a->u.head.older, b->u.head.older);
+        assert_string_equal(a->u.head.restore, b->u.head.restore);
+        assert_same_proof(&a->u.head.consistency, &b->u.head.consistency);
+        assert_same_proof(&a->u.head.inclusion, &b->u.head.inclusion);
+        break;
+    case WIRE_RELEASED:
+        assert_memory_equal(&a->u.released.update_hash, &b->u.released.update_hash, 32);
+        assert_memory_equal(&a->u.released.announce_hash, &b->u.released.announce_hash, 32);
+        assert_true(a->u.released.update_bytes == b->u.released.update_bytes);
+        assert_string_equal(a->u.released.entry, b->u.released.entry);
+        assert_same_proof(&a->u.released.inclusion, &b->u.released.inclusion);
+        break;
+    case WIRE_ROTATED:
+    case WIRE_KEY_CHAIN:
+        assert_int_equal(a->u.rotated.n, b->u.rotated.n);
+        for (uint32_t i = 0; i < a->u.rotated.n; i++)
+            assert_string_equal(a->u.rotated.list[i], b->u.rotated.list[i]);
+        break;
+    case WIRE_WITNESSED: {
+        const wire_witnessed *x = &a->u.witnessed, *y = &b->u.witnessed;
+        assert_string_equal(x->note, y->note);
+        assert_true(x->sequence == y->sequence && x->total == y->total && x->n_known == y->n_known);
+        assert_memory_equal(x->known, y->known, x->n_known * sizeof *x->known);
         break;
     }
     default: /* flat: both structs were zeroed before they were filled */
@@ -322,7 +355,7 @@ static void refused(const wire_message *m, const char *words)
 static void names_and_bindings_out_of_range_are_refused(void **state)
 {
     (void)state;
-    REFUSED(WIRE_POLL, "unknown kind", m.kind = (wire_kind)17);
+    REFUSED(WIRE_POLL, "unknown kind", m.kind = (wire_kind)(WIRE_ERROR + 1));
     REFUSED(WIRE_POLL, "unknown kind", m.kind = WIRE_NONE);
     REFUSED(WIRE_POLL, "unknown kind", m.kind = (wire_kind)-1);
     REFUSED(WIRE_POLL, "sender", m.sender[0] = 0);
@@ -356,6 +389,23 @@ static void requests_out_of_range_are_refused(void **state)
     REFUSED(WIRE_HEAD, "note", m.u.head.note[3] = 1);
     REFUSED(WIRE_HEAD, "note", m.u.head.note[strlen(SAMPLE_NOTE) - 1] = 0);
     REFUSED(WIRE_HEAD, "note", memset(m.u.head.note, '\n', sizeof m.u.head.note));
+    REFUSED(WIRE_HEAD, "older", m.u.head.older[3] = 1);
+    REFUSED(WIRE_HEAD, "restored", m.u.head.restore = NULL);
+    REFUSED(WIRE_HEAD, "restored", m.u.head.restore = ""; m.u.head.older[0] = 0);
+    REFUSED(WIRE_HEAD, "line", m.u.head.restore = "a\nb");
+    REFUSED(WIRE_HEAD, "hashes", m.u.head.consistency.n = WIRE_PROOF_MAX + 1);
+    REFUSED(WIRE_HEAD, "hashes", m.u.head.inclusion.n = WIRE_PROOF_MAX + 1);
+    REFUSED(WIRE_ROTATED, "lines", m.u.rotated.n = 0);
+    REFUSED(WIRE_ROTATED, "lines", m.u.rotated.n = WIRE_CHAIN_MAX + 1);
+    REFUSED(WIRE_ROTATED, "line", m.u.rotated.list = (const char *const[]){"{}", ""});
+    char long_line[WIRE_LINE_MAX + 1];
+    memset(long_line, 'x', sizeof long_line);
+    long_line[WIRE_LINE_MAX] = 0;
+    REFUSED(WIRE_ROTATED, "line", m.u.rotated.list = (const char *const[]){long_line, "{}"});
+    REFUSED(WIRE_RELEASED, "line", m.u.released.entry = long_line);
+    REFUSED(WIRE_RELEASED, "line", m.u.released.entry = "");
+    REFUSED(WIRE_RELEASED, "line", m.u.released.entry = NULL);
+    REFUSED(WIRE_RELEASED, "hashes", m.u.released.inclusion.n = WIRE_PROOF_MAX + 1);
     REFUSED(WIRE_UPLOAD, "total", m.u.upload.total = 0);
     REFUSED(WIRE_UPLOAD, "total", m.u.upload.total = (uint64_t)WIRE_OBJECT_MAX + 1);
     REFUSED(WIRE_UPLOAD, "offset", m.u.upload.offset = 5);
@@ -391,7 +441,18 @@ static void replies_out_of_range_are_refused(void **state)
     REFUSED(WIRE_COSIGNED, "note", m.u.cosigned.note[0] = 0);
     REFUSED(WIRE_LENGTH, "length", m.u.length.length = (uint64_t)WIRE_OBJECT_MAX + 1);
     REFUSED(WIRE_ERROR, "code", m.u.error.code = WIRE_E_NONE);
-    REFUSED(WIRE_ERROR, "code", m.u.error.code = (wire_error_code)(WIRE_E_BAD_REQUEST + 1));
+    REFUSED(WIRE_ERROR, "code", m.u.error.code = (wire_error_code)(WIRE_E_NO_PROOF + 1));
+    REFUSED(WIRE_ERROR, "ledger_size", m.u.error.code = WIRE_E_BUSY);
+    wire_known known = {.study = "s", .round = 1, .debit = "000102030405060708090a0b0c0d0e0f"}, other = known;
+    REFUSED(WIRE_WITNESSED, "note", m.u.witnessed.note[3] = 1);
+    REFUSED(WIRE_WITNESSED, "number of debits", m.u.witnessed.n_known = WIRE_KNOWN_MAX + 1);
+    REFUSED(WIRE_WITNESSED, "number of debits", m.u.witnessed.total = 1);
+    REFUSED(WIRE_WITNESSED, "round", other.round = 0; m.u.witnessed.known = &other; m.u.witnessed.n_known = 1);
+    other = known;
+    REFUSED(WIRE_WITNESSED, "study", other.study[0] = '/'; m.u.witnessed.known = &other; m.u.witnessed.n_known = 1);
+    other = known;
+    REFUSED(WIRE_WITNESSED, "debit", other.debit[4] = 'G'; m.u.witnessed.known = &other; m.u.witnessed.n_known = 1);
+    REFUSED(WIRE_KEY_CHAIN, "lines", m.u.key_chain.n = WIRE_CHAIN_MAX + 1);
     REFUSED(WIRE_ERROR, "text", m.u.error.text[0] = 0);
     REFUSED(WIRE_ERROR, "text", m.u.error.text[5] = '\n');
     REFUSED(WIRE_ERROR, "text", memset(m.u.error.text, 'x', sizeof m.u.error.text));
@@ -492,10 +553,12 @@ static void other_kind(wire_message *m)
 static void a_reply_to_something_else_is_refused(void **state)
 {
     (void)state;
-    const wire_kind pairs[][2] = {{WIRE_POLL, WIRE_ANNOUNCE}, {WIRE_POLL, WIRE_PLAN},     {WIRE_POLL, WIRE_NOTHING},
-                                  {WIRE_FETCH, WIRE_BYTES},   {WIRE_JOIN, WIRE_OK},       {WIRE_LEAVE, WIRE_OK},
-                                  {WIRE_HEAD, WIRE_COSIGNED}, {WIRE_UPLOAD, WIRE_LENGTH}, {WIRE_RELEASED, WIRE_RECEIPT},
-                                  {WIRE_POLL, WIRE_ERROR},    {WIRE_RELEASED, WIRE_ERROR}};
+    const wire_kind pairs[][2] = {
+        {WIRE_POLL, WIRE_ANNOUNCE}, {WIRE_POLL, WIRE_PLAN},      {WIRE_POLL, WIRE_NOTHING},
+        {WIRE_FETCH, WIRE_BYTES},   {WIRE_JOIN, WIRE_OK},        {WIRE_LEAVE, WIRE_OK},
+        {WIRE_HEAD, WIRE_COSIGNED}, {WIRE_UPLOAD, WIRE_LENGTH},  {WIRE_RELEASED, WIRE_RECEIPT},
+        {WIRE_POLL, WIRE_ERROR},    {WIRE_RELEASED, WIRE_ERROR}, {WIRE_WITNESS, WIRE_WITNESSED},
+        {WIRE_ROTATED, WIRE_OK},    {WIRE_KEYS, WIRE_KEY_CHAIN}};
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         misbound(pairs[i][0], pairs[i][1], other_id);
         misbound(pairs[i][0], pairs[i][1], other_sender);
