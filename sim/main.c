@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "sim/audit.h"
 #include "sim/federate.h"
 #include "sim/phantom.h"
 #include "sim/world.h"
@@ -10,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MODEL_MAX ((size_t)1 << 30)
 
@@ -312,6 +314,83 @@ static int world(fl_cli *cli)
     return code;
 }
 
+/* ---- audit ------------------------------------------------------------------------------------------------------ */
+
+static const fl_cli_option audit_options[] = {
+    {"canaries", "M", "patients that are in or out by a coin (default 50000)", false},
+    {"guesses", "R", "how many of them are guessed (default 1500)", false},
+    {"sampling-rate", "Q", "chance of each patient to be in a step (default 1)", false},
+    {"noise-multiplier", "S", "noise over clip (default 2)", false},
+    {"steps", "T", "steps in the release (default 1)", false},
+    {"delta", "D", "of the claim (default 1e-5)", false},
+    {"confidence", "P", "of the bound (default 0.95)", false},
+    {"trials", "N", "how often (default 1)", false},
+    {"seed", "S", "of the coins; never of noise (default 1)", false},
+    {"threads", "N", "threads; default one per core", false},
+    {"json", NULL, "one JSON document", false},
+    {0},
+};
+
+static void show_hospital(void *ctx, uint32_t hospital, uint32_t hospitals)
+{
+    (void)ctx;
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[Khospital %u of %u%s", hospital, hospitals, hospital == hospitals ? "\n" : "");
+}
+
+static const char *value_or(const fl_cli *cli, const char *name, const char *otherwise)
+{
+    const char *value = fl_cli_value(cli, name);
+    return value ? value : otherwise;
+}
+
+static int print_audit(fl_cli *cli, const sim_audit_result *r, const sim_audit_options *o)
+{
+    if (fl_cli_flag(cli, "json")) {
+        fl_buf json;
+        fl_buf_init(&json, 1 << 20);
+        sim_audit_json(&json, r, o);
+        fprintf(cli->out, "%s\n", fl_buf_text(&json));
+        fl_buf_fini(&json);
+    } else
+        sim_audit_print(cli->out, r, o);
+    return sim_audit_holds(r) ? 0 : 1;
+}
+
+static int audit(fl_cli *cli)
+{
+    fl_err err;
+    fl_code rc;
+    int64_t canaries = 50000, guesses = 1500, steps = 1, trials = 1, seed = 1, threads = 0;
+    sim_audit_options o = {.sampling_rate = value_or(cli, "sampling-rate", "1"),
+                           .noise_multiplier = value_or(cli, "noise-multiplier", "2"),
+                           .delta = value_or(cli, "delta", "1e-5"),
+                           .confidence = 0.95,
+                           .progress = show_hospital};
+    if ((rc = fl_cli_int(cli, "canaries", &canaries, 16, SIM_AUDIT_MAX_CANARIES, &err)) ||
+        (rc = fl_cli_int(cli, "guesses", &guesses, 2, SIM_AUDIT_MAX_CANARIES, &err)) ||
+        (rc = fl_cli_int(cli, "steps", &steps, 1, SIM_AUDIT_MAX_STEPS, &err)) ||
+        (rc = fl_cli_int(cli, "trials", &trials, 1, SIM_AUDIT_MAX_TRIALS, &err)) ||
+        (rc = fl_cli_real(cli, "confidence", &o.confidence, 0.51, 1 - 1e-12, &err)) ||
+        (rc = fl_cli_int(cli, "threads", &threads, 0, 256, &err)) ||
+        (rc = fl_cli_int(cli, "seed", &seed, 0, INT64_MAX, &err)))
+        return fl_cli_fail(cli, &err);
+    o.canaries = (uint32_t)canaries;
+    o.guesses = (uint32_t)guesses;
+    o.steps = (uint32_t)steps;
+    o.trials = (uint32_t)trials;
+    o.seed = (uint64_t)seed;
+    o.n_threads = (unsigned)threads;
+    sim_audit_result *r = calloc(1, sizeof *r);
+    if (!r)
+        rc = fl_fail(&err, FL_EENV, "out of memory");
+    else
+        rc = sim_audit(r, &o, &err);
+    int code = rc ? fl_cli_fail(cli, &err) : print_audit(cli, r, &o);
+    free(r);
+    return code;
+}
+
 /* ---- phantom, split --------------------------------------------------------------------------------------------- */
 
 static const fl_cli_option phantom_options[] = {
@@ -354,6 +433,8 @@ static const fl_cli_command commands[] = {
     {"federate", "", "a whole study on this machine: real training, no network", federate_options, 0, 0, federate,
      NULL},
     {"world", "", "nodes and a coordinator in a faulty virtual world", world_options, 0, 0, world, NULL},
+    {"audit", "", "canaries against our own training: the least epsilon that explains what is seen", audit_options, 0,
+     0, audit, NULL},
     {"phantom", "", "synthetic radiographs as DICOM with planted identities", phantom_options, 0, 0, phantom, NULL},
     {"judge", "", "a federation's model on the pooled split, beside each hospital alone", judge_options, 0, 0, judge,
      NULL},

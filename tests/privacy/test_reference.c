@@ -1,6 +1,7 @@
 /* The accountant against curves of others, where they are at hand: CORDON_REFERENCE, else ../shared/reference. */
 #include "base/file.h"
 #include "base/json.h"
+#include "privacy/empirical.h"
 #include "privacy/noise.h"
 #include "privacy/rdp.h"
 
@@ -105,6 +106,29 @@ static void the_law_of_the_noise_is_the_published_one(void **state)
     fl_json_free(j);
 }
 
+/* Every case of Theorem 5.2 to the digits that are printed: 12 of a bound, 15 of a p-value. */
+static void bounds_of_one_run_are_the_published_ones(void **state)
+{
+    (void)state;
+    fl_json *j = load("one_run_audit_reference.json"), *cases = fl_json_member(j, "cases"),
+            *values = fl_json_member(j, "p_values");
+    assert_true(fl_json_count(cases) >= 12 && fl_json_count(values) >= 5);
+    for (size_t i = 0; i < fl_json_count(cases) + fl_json_count(values); i++) {
+        bool is_bound = i < fl_json_count(cases);
+        fl_json *c = is_bound ? fl_json_at(cases, i) : fl_json_at(values, i - fl_json_count(cases));
+        int64_t m, r, v;
+        double delta, epsilon = 0, confidence = 0;
+        assert_true(fl_json_int(c, "m", &m) && fl_json_int(c, "r", &r) && fl_json_int(c, "v", &v) &&
+                    fl_json_real(c, "delta", &delta));
+        assert_true(is_bound ? fl_json_real(c, "confidence", &confidence) : fl_json_real(c, "eps", &epsilon));
+        double expected = strtod(fl_json_text(c, is_bound ? "epsilon_lower_bound" : "p"), NULL);
+        double ours = is_bound ? dp_one_run_epsilon((uint64_t)m, (uint64_t)r, (uint64_t)v, delta, confidence)
+                               : dp_one_run_p_value((uint64_t)m, (uint64_t)r, (uint64_t)v, epsilon, delta);
+        assert_true(fabs(ours - expected) <= 2e-12 * (1 + expected));
+    }
+    fl_json_free(j);
+}
+
 int main(void)
 {
     char path[FL_PATH_MAX];
@@ -114,6 +138,7 @@ int main(void)
         cmocka_unit_test(integer_orders_agree_to_1e_9),
         cmocka_unit_test(epsilon_is_never_below_the_certified_lower_bound),
         cmocka_unit_test(the_law_of_the_noise_is_the_published_one),
+        cmocka_unit_test(bounds_of_one_run_are_the_published_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
