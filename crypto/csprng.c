@@ -7,13 +7,18 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { REQUEST_MAX = 1 << 16 }; /* the DRBG's own limit for one request */
+static const uint64_t MINE = 0x636f72646f6e2121;
+
 /*
- * A child must never give out what its parent will give out. The pid that belongs to this process is kept here and set
- * anew in every child by the fork handler, because asking the kernel before each of millions of draws is dear. Each
- * refill asks the kernel all the same.
+ * A child must never give out what its parent will give out. Three things see to it: the kernel zeroes the block in the
+ * child, is_mine included; the pid that belongs to this process is kept here and set anew in every child by the fork
+ * handler, for kernels that do not; and OpenSSL's DRBG seeds itself anew when it finds another pid. Asking the kernel
+ * before each of millions of draws would be dear; each refill asks all the same.
  */
 static _Atomic int64_t own_pid;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -36,48 +41,79 @@ void fl_wipe(void *bytes, size_t n)
         OPENSSL_cleanse(bytes, n);
 }
 
+static noreturn void give_up(const char *why)
+{
+    fprintf(stderr, "random numbers: %s\n", why);
+    abort();
+}
+
+static void fetch(void *bytes, size_t n)
+{
+    for (uint8_t *at = bytes; n > 0;) {
+        size_t k = n < REQUEST_MAX ? n : REQUEST_MAX;
+        if (RAND_priv_bytes(at, (int)k) != 1)
+            give_up("OpenSSL gives none");
+        at += k;
+        n -= k;
+    }
+}
+
+/* An empty block of this process. */
+static void forget(fl_csprng *r)
+{
+    fl_wipe(r->block, sizeof *r->block);
+    r->block->is_mine = MINE;
+    r->block->used = FL_CSPRNG_BLOCK;
+    r->pid_plus_1 = (int64_t)getpid() + 1;
+}
+
 void fl_csprng_init(fl_csprng *r)
 {
+    fl_err err;
     pthread_once(&once, watch_forks);
-    memset(r->block, 0, sizeof r->block);
-    r->used = sizeof r->block;
-    r->pid_plus_1 = (int64_t)getpid() + 1;
+    if (fl_secret_init(&r->memory, sizeof *r->block, &err) != FL_OK)
+        give_up(err.text);
+    r->block = r->memory.bytes;
+    forget(r);
 }
 
 void fl_csprng_fini(fl_csprng *r)
 {
-    if (r)
-        fl_wipe(r, sizeof *r);
+    if (!r)
+        return;
+    fl_secret_fini(&r->memory);
+    fl_wipe(r, sizeof *r);
 }
 
 static void refill(fl_csprng *r)
 {
-    if (RAND_priv_bytes(r->block, sizeof r->block) != 1) {
-        fputs("random numbers: OpenSSL gives none\n", stderr);
-        abort();
-    }
-    r->used = 0;
-    r->pid_plus_1 = (int64_t)getpid() + 1;
+    forget(r);
+    fetch(r->block->bytes, FL_CSPRNG_BLOCK);
+    r->block->used = 0;
     atomic_store_explicit(&own_pid, r->pid_plus_1 - 1, memory_order_relaxed);
 }
 
 void fl_csprng_bytes(fl_csprng *r, void *bytes, size_t n)
 {
-    assert(r->pid_plus_1 > 0 && r->used <= sizeof r->block); /* initialised, and not yet wiped */
-    if (r->pid_plus_1 != atomic_load_explicit(&own_pid, memory_order_relaxed) + 1) {
-        fl_wipe(r->block, sizeof r->block);
-        r->used = sizeof r->block;
+    assert(r->pid_plus_1 > 0); /* initialised, and not yet wiped */
+    fl_csprng_block *block = r->block;
+    if (block->is_mine != MINE || r->pid_plus_1 != atomic_load_explicit(&own_pid, memory_order_relaxed) + 1)
+        forget(r);
+    assert(block->used <= FL_CSPRNG_BLOCK);
+    if (n >= FL_CSPRNG_BLOCK) {
+        fetch(bytes, n);
+        return;
     }
     uint8_t *out = bytes;
     while (n) {
-        if (r->used == sizeof r->block)
+        if (block->used == FL_CSPRNG_BLOCK)
             refill(r);
-        size_t left = sizeof r->block - r->used;
+        size_t left = FL_CSPRNG_BLOCK - block->used;
         size_t k = n < left ? n : left;
-        memcpy(out, r->block + r->used, k);
-        memset(r->block + r->used, 0, k);
-        __asm__ volatile("" : : "r"(r->block) : "memory"); /* the wipe above has to happen */
-        r->used += k;
+        memcpy(out, block->bytes + block->used, k);
+        memset(block->bytes + block->used, 0, k);
+        __asm__ volatile("" : : "r"(block) : "memory"); /* the wipe above has to happen */
+        block->used += k;
         out += k;
         n -= k;
     }

@@ -1,17 +1,29 @@
 /*
- * fl_csprng - random bytes for noise, sampling of patients and keys: OpenSSL's private DRBG (RAND_priv_bytes), read
- * in blocks. There is no seed and no way to save or copy the state: fini wipes the block, and a forked child finds it
- * empty. Not thread-safe: one per thread. OpenSSL failing to give bytes is fatal (abort): noise is never weaker.
+ * fl_csprng - random bytes for noise, sampling of patients and keys: OpenSSL's private DRBG (RAND_priv_bytes: AES-256 in
+ * counter mode, one per thread), in blocks. A request of a block or more goes straight into the caller's memory.
+ *
+ * There is no seed and no way to save or copy the state. The block is in memory that is locked, not dumped, and zeroed in
+ * a forked child (crypto/secret.h), which therefore finds it empty; fini wipes it. Not thread-safe: one per thread.
+ * OpenSSL failing to give bytes, or no memory for the block, is fatal (abort): noise is never weaker.
  */
 #ifndef CRYPTO_CSPRNG_H
 #define CRYPTO_CSPRNG_H
 
+#include "crypto/secret.h"
 #include <stddef.h>
 #include <stdint.h>
 
+#define FL_CSPRNG_BLOCK 4080
+
+typedef struct fl_csprng_block { /* one page */
+    uint64_t is_mine;            /* zero in a forked child */
+    uint64_t used;               /* bytes already given out and wiped */
+    uint8_t bytes[FL_CSPRNG_BLOCK];
+} fl_csprng_block;
+
 typedef struct fl_csprng {
-    uint8_t block[4096];
-    size_t used; /* bytes of block already given out and wiped */
+    fl_secret memory;
+    fl_csprng_block *block; /* in memory */
     int64_t pid_plus_1;
 } fl_csprng;
 

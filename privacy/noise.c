@@ -1,191 +1,126 @@
+/*
+ * Candidates of the discrete Gaussian, 128 random bits each (two words v, u), in a loop whose course does not depend on
+ * them.
+ *
+ *   v  a uniform number V of 128 bits picks the entry e from the alias table: its first column_bits bits the column, the
+ *      others below the column's threshold the column's own entry, else the alias. v is the first 64 bits of V. The other
+ *      64 are drawn only when v alone does not decide, which is when it ends in the threshold's own digits.
+ *   u  bits 0..19: j, the place in the entry, width_bits of them; bit 31: the sign; bits 32..63: h, the first 32 bits of a
+ *      uniform number U of 128 bits. The next 96 are drawn only when h does not decide.
+ *
+ * The fields do not overlap, and what is drawn later is fresh: e, j, sign and U are independent and uniform.
+ *
+ * The candidate x = sign (m_e + j) is accepted when U < floor(2^128 exp(-g)), g = j (2 m_e + j) / (2 S2), that is
+ * rho(m_e + j) / rho(m_e). P(e) P(j) P(sign) P(accept) = W_e / (2 w) exp(-g) / sum W = rho(m_e + j) / sum W: the same
+ * proportion for each integer, so what is accepted has the law, and values are independent of how many were rejected.
+ * Entry 0 has j = 0, hence g = 0, and no sign: W_0 / sum W = rho(0) / sum W.
+ *
+ * h decides by bounds of exp(-g) in units of 2^-63. With g < 1/16 (g < 1/19.4: m_e < 12.9 S, j < S/256)
+ *
+ *     1 - g + g^2/2 - g^3/6  <=  exp(-g)  <=  that + g^4/24         g^4/24 <= (g^3/6)/64
+ *
+ * and the integers g63 in (2^63 g - 2, 2^63 g], q in (2^62 g^2 - 2, 2^62 g^2], c within 2 of 2^63 g^3/6 below:
+ *
+ *     align     num = j (2 m_e + j) < 2 S2 / 16, shifted as 2 S2 is, into [0, 2^60).
+ *     g63       the upper half of num * reciprocal; reciprocal is in (2^127/d - 2, 2^127/d], d = 2 S2 << align >= 2^63:
+ *               num * reciprocal / 2^64 is above 2^63 g - 2 num / 2^64 > 2^63 g - 1/8, and rounding takes less than 1.
+ *     q         floor(g63^2 / 2^64): g63^2 > 2^126 g^2 - 2^65 g, so above 2^62 g^2 - 2 g - 1.
+ *     c         floor(floor(g63 q / 2^64) 2 / 3): g63 q / 2^64 is within 1.1 of 2^61 g^3, so c is within 2 of 2^63 g^3/6.
+ *
+ * Hence y = 2^63 - g63 + q - c is within 6 of the left side, and the accept test is certain outside [y - 8, y + 8 + c/64].
+ * A cell of h is 2^31 of these units, so at most 2 + c/2^37 cells of 2^32 leave a doubt. E[g^3] < 2^-25 (g <= (j/w) |x|/S
+ * / 256, about), so E[c/2^37] < 1 and a candidate is in doubt with chance below 2^-30; one at the far end of the table, where
+ * g is 1/20, with chance 2^-21.
+ */
 #include "privacy/noise.h"
 
-#include "privacy/noise_parts.h"
+#include "privacy/fixed.h"
+#include "privacy/noise_table.h"
 
 #include <assert.h>
 #include <stdbool.h>
+#include <string.h>
 
 typedef unsigned __int128 u128;
 
-/*
- * Bounds. S2 <= 2^56, t = floor(sqrt(S2)) + 1 <= 2^28 + 1, and V < MAX_V = 200 whole steps of the Laplace proposal.
- *
- *     |Y| = U + t V < t (V + 1) <= 200 t < 2^36                  fits int64
- *     |Y| t < 200 t^2 < 2^7.65 * 2^56.01 < 2^63.7                fits uint64
- *     a = | |Y| t - S2 | <= max of the two                       a^2 < 2^127.4 fits u128
- *     den = 2 S2 t^2 <= 2^57 * 2^56.01 < 2^113.1                 fits u128, and 2 den does
- *
- * A proposal with V >= 200 is rejected without looking further. Algorithm 3 would accept it with probability
- * exp(-(|Y| - S2/t)^2 / (2 S2)) < exp(-199^2 / 2), because S2 < t^2: the law changes by less than 2^-28000.
- */
-enum { MAX_V = 200 };
+enum { SIGN_BIT = 31, HEAD_BITS = 32, CELL_BITS = 63 - HEAD_BITS };
 
-static inline unsigned next_byte(dp_bits *b)
+static inline uint64_t mul_high(uint64_t a, uint64_t b)
 {
-    if (b->used == sizeof b->bytes) {
-        fl_csprng_bytes(b->r, b->bytes, sizeof b->bytes);
-        b->used = 0;
+    return (uint64_t)((u128)a * b >> 64);
+}
+
+/* All ones when the condition holds. */
+static inline uint64_t mask_of(bool condition)
+{
+    return -(uint64_t)condition;
+}
+
+/* Magnitude of the candidate of entry e with place bits u; *num is j (2 m_e + j). */
+static inline uint64_t magnitude(const dp_noise *t, uint64_t e, uint64_t u, uint64_t *num)
+{
+    uint64_t present = mask_of(e != 0), j = u & (((uint64_t)1 << t->width_bits) - 1) & present;
+    uint64_t first = (((e - 1) << t->width_bits) + 1) & present; /* at most 2^13 2^20 */
+    *num = j * (2 * first + j);                                  /* below 2^20 2^34.1 */
+    return first + j;
+}
+
+/* The decisions with all their bits. Returns whether the candidate is accepted; *x is the candidate. */
+static bool decide_slowly(const dp_noise *t, int64_t *x, uint64_t v, uint64_t u, fl_csprng *r)
+{
+    uint64_t column = v >> (64 - t->column_bits), place = v << t->column_bits >> t->column_bits, num;
+    u128 below = (u128)place << 64 | fl_csprng_u64(r);
+    u128 threshold = (u128)t->threshold[column] << 64 | t->threshold_low[column];
+    uint64_t size = magnitude(t, below < threshold ? column : t->alias[column], u, &num);
+    *x = u >> SIGN_BIT & 1 ? -(int64_t)size : (int64_t)size;
+    uint64_t middle = fl_csprng_u64(r), last = fl_csprng_u64(r) >> 32;
+    u128 uniform = (u128)(u >> HEAD_BITS) << 96 | (u128)middle << 32 | last;
+    if (num == 0)
+        return true; /* exp(0) is 1, which 128 bits do not hold */
+    dp_fixed odds = dp_fixed_exp_neg(num, 2 * t->s2);
+    return odds.limb[4] != 0 || uniform < dp_fixed_floor_128(&odds);
+}
+
+/* Examines all candidates of words; appends the accepted ones to draws, of which n are there. Returns how many are then
+ * there. Each candidate is written, and stays if it was accepted. */
+static size_t examine(const dp_noise *t, int64_t *draws, size_t n, const uint64_t *words, fl_csprng *r)
+{
+    const unsigned column_shift = 64 - t->column_bits;
+    for (size_t i = 0; i < DP_NOISE_CANDIDATES; i++) {
+        uint64_t v = words[2 * i], u = words[2 * i + 1], num;
+        uint64_t column = v >> column_shift, place = v << t->column_bits >> t->column_bits;
+        uint64_t threshold = t->threshold[column], alias = t->alias[column];
+        uint64_t entry = alias ^ ((alias ^ column) & mask_of(place < threshold));
+        uint64_t size = magnitude(t, entry, u, &num);
+
+        uint64_t g = mul_high(num << t->align, t->reciprocal);
+        uint64_t q = mul_high(g, g), c = mul_high(g, q) * 2 / 3;
+        uint64_t y = ((uint64_t)1 << 63) - g + q - c, cell = u >> HEAD_BITS << CELL_BITS;
+        bool is_accepted = cell + ((uint64_t)1 << CELL_BITS) <= y - 8;
+        bool is_rejected = cell >= y + 8 + (c >> 6);
+
+        uint64_t sign = mask_of(u >> SIGN_BIT & 1);
+        int64_t x = (int64_t)((size ^ sign) - sign);
+        if (__builtin_expect((place == threshold) | !(is_accepted | is_rejected), 0))
+            is_accepted = decide_slowly(t, &x, v, u, r);
+        draws[n] = x;
+        n += is_accepted;
     }
-    return b->bytes[b->used++];
+    return n;
 }
 
-/* Uniform on 0..n-1 by rejection, n <= 2^32. */
-static uint32_t uniform_below(dp_bits *b, uint32_t n)
+void dp_noise_draw(const dp_noise *t, int64_t *out, size_t n, fl_csprng *r, dp_noise_scratch *scratch)
 {
-    uint32_t mask = n - 1;
-    mask |= mask >> 1;
-    mask |= mask >> 2;
-    mask |= mask >> 4;
-    mask |= mask >> 8;
-    mask |= mask >> 16;
-    for (;;) {
-        uint32_t value = next_byte(b);
-        for (uint32_t rest = mask >> 8; rest != 0; rest >>= 8)
-            value = value << 8 | next_byte(b);
-        value &= mask;
-        if (value < n)
-            return value;
+    assert(t->threshold != NULL);
+    while (n > 0) {
+        size_t accepted = 0, taken = n < DP_NOISE_BLOCK ? n : DP_NOISE_BLOCK;
+        do {
+            fl_csprng_bytes(r, scratch->words, sizeof scratch->words);
+            accepted = examine(t, scratch->draws, accepted, scratch->words, r);
+        } while (accepted < DP_NOISE_BLOCK);
+        memcpy(out, scratch->draws, taken * sizeof *out);
+        out += taken;
+        n -= taken;
     }
-}
-
-dp_denominator dp_denominator_of(u128 den)
-{
-    dp_denominator d = {.den = den, .shift = 0};
-    while (den >> d.shift >= (u128)1 << 54)
-        d.shift++;
-    d.lead = (uint64_t)(den >> d.shift);
-    return d;
-}
-
-/* The comparison of a uniform real with num/den when its first eight bits (head) do not decide: long division in base
- * two, as many fresh bits as it takes. Invariant: rest <= den, so 2 rest fits. */
-static bool ratio_slowly(dp_bits *b, u128 num, u128 den, unsigned head)
-{
-    u128 rest = num;
-    unsigned fresh = 0, n_bits = 8, bits = head;
-    for (;;) {
-        if (n_bits == 0) {
-            fresh = next_byte(b);
-            bits = fresh;
-            n_bits = 8;
-        }
-        n_bits--;
-        unsigned uniform_bit = bits >> n_bits & 1;
-        rest <<= 1;
-        unsigned ratio_bit = rest >= den;
-        if (ratio_bit)
-            rest -= den;
-        if (uniform_bit != ratio_bit)
-            return uniform_bit < ratio_bit;
-    }
-}
-
-/*
- * True with probability num/den exactly, num <= den. A uniform real U is drawn eight bits at a time, and U < num/den is
- * decided as soon as it can be. With w the first byte, U lies in [w, w+1) / 256; with the leads, num/den lies between
- * num_lead / (lead + slack) and (num_lead + slack) / lead, slack = 0 when nothing was cut off.
- */
-bool dp_bernoulli_ratio(dp_bits *b, u128 num, const dp_denominator *d)
-{
-    unsigned w = next_byte(b);
-    uint64_t num_lead = (uint64_t)(num >> d->shift), slack = d->shift > 0;
-    if ((w + 1) * (d->lead + slack) <= num_lead << 8)
-        return true;
-    if (w * d->lead >= (num_lead + slack) << 8)
-        return false;
-    return ratio_slowly(b, num, d->den, w);
-}
-
-/* True with probability 1/k. */
-static bool bernoulli_one_in(dp_bits *b, uint32_t k)
-{
-    if (k == 1)
-        return true;
-    if (k == 2)
-        return next_byte(b) & 1;
-    return uniform_below(b, k) == 0;
-}
-
-/* Algorithm 1 for gamma = num/den in [0, 1]: Bernoulli(exp(-gamma)). The paper's Bernoulli(gamma / K) is drawn as
- * Bernoulli(1 / K) and Bernoulli(gamma), independent: the same law without a denominator that grows. */
-static bool bernoulli_exp_fraction(dp_bits *b, u128 num, const dp_denominator *d)
-{
-    uint32_t k = 1;
-    while (bernoulli_one_in(b, k) && dp_bernoulli_ratio(b, num, d))
-        k++;
-    return k & 1;
-}
-
-/* Bernoulli(exp(-1)): the same with gamma = 1. */
-static bool bernoulli_exp_one(dp_bits *b)
-{
-    uint32_t k = 1;
-    while (bernoulli_one_in(b, k))
-        k++;
-    return k & 1;
-}
-
-/* Algorithm 1 for any gamma = num/den. */
-bool dp_bernoulli_exp(dp_bits *b, u128 num, const dp_denominator *d)
-{
-    while (num > d->den) {
-        if (!bernoulli_exp_one(b))
-            return false;
-        num -= d->den;
-    }
-    return bernoulli_exp_fraction(b, num, d);
-}
-
-/* Algorithm 2 with scale t/1: the size of a discrete Laplace, sign apart. False: rejected (MAX_V). */
-static bool laplace_size(dp_bits *b, uint64_t *size, const dp_denominator *t)
-{
-    uint32_t u;
-    do {
-        u = uniform_below(b, (uint32_t)t->den);
-    } while (!bernoulli_exp_fraction(b, u, t));
-    uint64_t v = 0;
-    while (bernoulli_exp_one(b)) {
-        if (++v == MAX_V)
-            return false;
-    }
-    *size = u + (uint64_t)t->den * v;
-    return true;
-}
-
-/* Algorithm 3. */
-static int64_t discrete_gaussian(dp_bits *b, uint64_t s2, const dp_denominator *t, const dp_denominator *den)
-{
-    for (;;) {
-        uint64_t size;
-        if (!laplace_size(b, &size, t))
-            continue;
-        bool is_negative = next_byte(b) & 1;
-        if (is_negative && size == 0)
-            continue; /* zero has one sign only */
-        uint64_t product = size * (uint64_t)t->den;
-        uint64_t a = product > s2 ? product - s2 : s2 - product;
-        if (dp_bernoulli_exp(b, (u128)a * a, den))
-            return is_negative ? -(int64_t)size : (int64_t)size;
-    }
-}
-
-static uint64_t floor_sqrt(uint64_t x)
-{
-    uint64_t root = 0;
-    for (uint64_t bit = (uint64_t)1 << 31; bit != 0; bit >>= 1) {
-        if ((root | bit) * (root | bit) <= x)
-            root |= bit;
-    }
-    return root;
-}
-
-void dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r)
-{
-    assert(s2 >= 1 && s2 <= DP_NOISE_VARIANCE_MAX);
-    uint64_t t = floor_sqrt(s2) + 1;
-    dp_denominator t_den = dp_denominator_of(t), den = dp_denominator_of((u128)2 * s2 * t * t);
-    dp_bits bits = {.r = r, .used = sizeof bits.bytes};
-    for (size_t i = 0; i < n; i++)
-        out[i] = discrete_gaussian(&bits, s2, &t_den, &den);
-    fl_wipe(&bits, sizeof bits);
+    fl_wipe(scratch, sizeof *scratch);
 }

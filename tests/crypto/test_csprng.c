@@ -12,13 +12,13 @@ static void what_was_given_out_is_wiped(void **state)
     uint8_t bytes[100], zeros[100] = {0};
     fl_csprng_init(&r);
     fl_csprng_bytes(&r, bytes, sizeof bytes);
-    assert_int_equal(r.used, 100);
-    assert_memory_equal(r.block, zeros, 100);
+    assert_int_equal(r.block->used, 100);
+    assert_memory_equal(r.block->bytes, zeros, 100);
     assert_memory_not_equal(bytes, zeros, 100);
-    assert_memory_not_equal(r.block + 100, zeros, 100);
+    assert_memory_not_equal(r.block->bytes + 100, zeros, 100);
     fl_csprng_fini(&r);
-    for (size_t i = 0; i < sizeof r.block; i++)
-        assert_int_equal(r.block[i], 0);
+    assert_null(r.block);
+    fl_csprng_fini(&r);
     fl_csprng_fini(NULL);
 }
 
@@ -37,15 +37,54 @@ static void large_requests_cross_blocks(void **state)
     fl_csprng_fini(&r);
 }
 
-/* The parent's next numbers, the child's, and the grandchild's: all different. */
+/* The parent's next numbers and the child's: different, and never the zeros that the child finds in the block. `way` is
+ * fork, or _Fork, which calls no fork handler and so leaves all to the kernel's wiping. */
+static void check_fork(pid_t (*way)(void), size_t size)
+{
+    fl_csprng r;
+    static uint8_t theirs[8192], ours[8192], zeros[32];
+    int ends[2];
+    fl_csprng_init(&r);
+    (void)fl_csprng_u64(&r); /* a block is under way */
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = way();
+    if (pid == 0) {
+        bool was_empty = r.block->is_mine == 0 && r.block->used == 0;
+        fl_csprng_bytes(&r, theirs, size);
+        _exit(!was_empty || write(ends[1], theirs, size) != (ssize_t)size);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    fl_csprng_bytes(&r, ours, size);
+    assert_int_equal(read(ends[0], theirs, size), size);
+    for (size_t i = 0; i + 32 <= size; i += 32) {
+        assert_memory_not_equal(theirs + i, ours + i, 32);
+        assert_memory_not_equal(theirs + i, zeros, 32);
+        assert_memory_not_equal(ours + i, zeros, 32);
+    }
+    close(ends[0]);
+    close(ends[1]);
+    fl_csprng_fini(&r);
+}
+
 static void a_child_does_not_repeat_its_parent(void **state)
+{
+    (void)state;
+    check_fork(fork, 32);
+    check_fork(fork, 8192); /* straight from OpenSSL */
+    check_fork(_Fork, 32);
+    check_fork(_Fork, 8192);
+}
+
+static void a_grandchild_does_not_repeat_its_parent(void **state)
 {
     (void)state;
     fl_csprng r;
     uint8_t theirs[32], ours[32], line[64];
     int ends[2];
     fl_csprng_init(&r);
-    (void)fl_csprng_u64(&r); /* a block is under way */
+    (void)fl_csprng_u64(&r);
     assert_int_equal(pipe(ends), 0);
     pid_t pid = fork();
     if (pid == 0) {
@@ -106,11 +145,9 @@ static void bounds_at_the_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_given_out_is_wiped),
-        cmocka_unit_test(large_requests_cross_blocks),
-        cmocka_unit_test(a_child_does_not_repeat_its_parent),
-        cmocka_unit_test(numbers_are_spread_evenly),
-        cmocka_unit_test(bounds_at_the_ends),
+        cmocka_unit_test(what_was_given_out_is_wiped),        cmocka_unit_test(large_requests_cross_blocks),
+        cmocka_unit_test(a_child_does_not_repeat_its_parent), cmocka_unit_test(a_grandchild_does_not_repeat_its_parent),
+        cmocka_unit_test(numbers_are_spread_evenly),          cmocka_unit_test(bounds_at_the_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* The coins that the sampler of noise.h tosses, for its tests. */
-#ifndef PRIVACY_NOISE_PARTS_H
-#define PRIVACY_NOISE_PARTS_H
+#ifndef PRIVACY_NOISE_EXACT_H
+#define PRIVACY_NOISE_EXACT_H
 
 #include "crypto/csprng.h"
 #include <stdbool.h>

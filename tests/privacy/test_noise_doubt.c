@@ -1,0 +1,317 @@
+/*
+ * The candidates of the noise sampler, one by one, from random bytes that the test writes: what it decides from 32 bits,
+ * what from 128, and that both are the same comparison. This program brings its own fl_csprng (below) in place of
+ * crypto/csprng.c. Nothing is random here.
+ */
+#include "tests/base/test.h"
+
+#include "privacy/fixed.h"
+#include "privacy/noise_table.h"
+
+#include <math.h>
+
+typedef unsigned __int128 u128;
+
+/* --- random bytes as the test wants them ------------------------------------------------------------------------- */
+
+enum { EXTRA_MAX = 4 * DP_NOISE_CANDIDATES };
+
+static uint64_t script[4][2 * DP_NOISE_CANDIDATES]; /* blocks of candidates: v, u */
+static size_t n_blocks, block_at;
+static uint64_t extra[EXTRA_MAX]; /* words asked for one by one, in the slow decision */
+static size_t extra_at;
+
+void fl_wipe(void *bytes, size_t n)
+{
+    memset(bytes, 0, n);
+}
+
+void fl_csprng_init(fl_csprng *r)
+{
+    memset(r, 0, sizeof *r);
+}
+
+void fl_csprng_fini(fl_csprng *r)
+{
+    (void)r;
+}
+
+void fl_csprng_bytes(fl_csprng *r, void *bytes, size_t n)
+{
+    (void)r;
+    assert_int_equal(n, sizeof script[0]);
+    assert_true(block_at < n_blocks);
+    memcpy(bytes, script[block_at++], n);
+}
+
+uint64_t fl_csprng_u64(fl_csprng *r)
+{
+    (void)r;
+    assert_true(extra_at < EXTRA_MAX);
+    return extra[extra_at++];
+}
+
+/* --- one candidate at a time ------------------------------------------------------------------------------------- */
+
+static dp_noise t;
+static dp_noise_scratch scratch;
+static fl_csprng r;
+
+static void begin(uint64_t s2)
+{
+    dp_noise_fini(&t);
+    assert_int_equal(dp_noise_init(&t, s2, NULL), FL_OK);
+}
+
+static uint64_t v_of(size_t column, uint64_t place)
+{
+    return (uint64_t)column << (64 - t.column_bits) | place;
+}
+
+static uint64_t u_of(uint64_t head, bool is_negative, uint64_t j)
+{
+    return head << 32 | (uint64_t)is_negative << 31 | j;
+}
+
+/* A column whose own entry it is, from place 0 on. */
+static size_t column_of(size_t entry)
+{
+    assert_true(t.threshold[entry] > 0);
+    return entry;
+}
+
+/* Draws one block whose every candidate is the zero, but for the first: that one is at out[0] if it is accepted, and the
+ * answer. An entry e >= 1 has no zero. */
+static bool accepts(uint64_t v, uint64_t u, int64_t *x)
+{
+    static int64_t out[DP_NOISE_BLOCK];
+    for (size_t i = 0; i < DP_NOISE_CANDIDATES; i++) {
+        script[0][2 * i] = v_of(column_of(0), 0);
+        script[0][2 * i + 1] = 0;
+    }
+    script[0][0] = v;
+    script[0][1] = u;
+    n_blocks = 1;
+    block_at = extra_at = 0;
+    dp_noise_draw(&t, out, DP_NOISE_BLOCK, &r, &scratch);
+    *x = out[0];
+    return out[0] != 0;
+}
+
+static int64_t size_of(size_t entry, uint64_t j)
+{
+    return entry == 0 ? 0 : (int64_t)(((entry - 1) << t.width_bits) + 1 + j);
+}
+
+/* floor(2^128 exp(-g)); privacy/fixed.h is tested against the reference. */
+static u128 odds_of(size_t entry, uint64_t j)
+{
+    uint64_t first = (uint64_t)size_of(entry, 0);
+    dp_fixed odds = dp_fixed_exp_neg(j * (2 * first + j), 2 * t.s2);
+    return dp_fixed_floor_128(&odds);
+}
+
+/* --- the entry --------------------------------------------------------------------------------------------------- */
+
+static void a_place_in_the_thresholds_own_digits_is_decided_by_64_more_bits(void **state)
+{
+    (void)state;
+    begin((uint64_t)1 << 32);
+    unsigned n_tried = 0;
+    for (size_t column = 1; column < t.n_entries; column += 97) {
+        uint64_t high = t.threshold[column], low = t.threshold_low[column];
+        size_t alias = t.alias[column];
+        int64_t x;
+        if (alias == column || alias == 0 || low == 0 || high == 0)
+            continue;
+        assert_true(accepts(v_of(column, high - 1), u_of(0, false, 0), &x));
+        assert_int_equal(x, size_of(column, 0));
+        assert_int_equal(extra_at, 0);
+        assert_true(accepts(v_of(column, high + 1), u_of(0, false, 0), &x));
+        assert_int_equal(x, size_of(alias, 0));
+        assert_int_equal(extra_at, 0);
+        for (int beside = -1; beside <= 1; beside++) {
+            extra[0] = low + (uint64_t)beside;
+            assert_true(accepts(v_of(column, high), u_of(0, true, 0), &x));
+            assert_int_equal(x, -size_of(beside < 0 ? column : alias, 0));
+            assert_int_equal(extra_at, 3);
+        }
+        n_tried++;
+    }
+    assert_true(n_tried > 20);
+}
+
+/* --- the acceptance ---------------------------------------------------------------------------------------------- */
+
+static void a_head_in_the_odds_own_digits_is_decided_by_96_more_bits(void **state)
+{
+    (void)state;
+    static const uint64_t list[] = {262144, 1000003, (uint64_t)1 << 32, ((uint64_t)1 << 56) - 1, (uint64_t)1 << 56};
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        begin(list[i]);
+        const uint64_t w = (uint64_t)1 << t.width_bits, places[] = {1, w / 2, w - 1};
+        for (size_t k = 0; k < 3; k++) {
+            for (size_t entry = 1; entry < t.n_entries; entry += t.n_entries / 37) {
+                if (t.threshold[entry] == 0 || places[k] == 0)
+                    continue;
+                const uint64_t v = v_of(column_of(entry), 0);
+                const u128 odds = odds_of(entry, places[k]);
+                for (int beside = -1; beside <= 1; beside++) {
+                    u128 uniform = odds + (u128)beside;
+                    int64_t x;
+                    extra[0] = 12345; /* for the entry, not looked at */
+                    extra[1] = (uint64_t)(uniform >> 32);
+                    extra[2] = (uint64_t)uniform << 32;
+                    bool is_in = accepts(v, u_of((uint64_t)(uniform >> 96), true, places[k]), &x);
+                    assert_int_equal(is_in, beside < 0);
+                    assert_true(!is_in || x == -size_of(entry, places[k]));
+                    assert_int_equal(extra_at, 3);
+                }
+            }
+        }
+    }
+}
+
+/* How far from 2^32 exp(-g) a head must be to leave no doubt: the bounds of noise.c are g^3/6/64 apart, and two cells. */
+static uint64_t sure_distance(size_t entry, uint64_t j)
+{
+    double g = (double)j * (2 * (double)size_of(entry, 0) + (double)j) / (2 * (double)t.s2);
+    return 3 + (uint64_t)(g * g * g / 6 / 64 * 0x1p32);
+}
+
+/*
+ * Many pairs (entry, j), each with one of three heads: well below 2^32 exp(-g), accepted from 32 bits alone; well above,
+ * rejected from them; and in the middle, which asks for more, here zeros, and is accepted.
+ */
+static void the_quick_decision_is_the_slow_one(void **state)
+{
+    (void)state;
+    static int64_t out[DP_NOISE_BLOCK];
+    static const uint64_t list[] = {262144, (uint64_t)1 << 32, ((uint64_t)1 << 40) + 12345, (uint64_t)1 << 56};
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        begin(list[i]);
+        size_t n_slow = 0, n_middle = 0;
+        uint64_t seed = 1;
+        for (size_t block = 0; block < 8; block++) {
+            static int64_t expected[DP_NOISE_CANDIDATES]; /* 0: rejected */
+            memset(extra, 0, sizeof extra);               /* U is the head and zeros */
+            for (size_t c = 0; c < DP_NOISE_CANDIDATES; c++) {
+                seed = seed * 6364136223846793005u + 1442695040888963407u;
+                size_t entry = 1 + (seed >> 33) % (t.n_entries - 1);
+                uint64_t j = (seed >> 12) & (((uint64_t)1 << t.width_bits) - 1), beside = c % 3;
+                while (t.threshold[entry] == 0)
+                    entry--;
+                uint64_t head = j == 0 ? UINT32_MAX : (uint64_t)(odds_of(entry, j) >> 96);
+                const uint64_t far = sure_distance(entry, j);
+                if (head + far > UINT32_MAX)
+                    beside = 1; /* there is none above */
+                n_middle += beside == 1;
+                script[0][2 * c] = v_of(entry, 0);
+                script[0][2 * c + 1] = u_of(beside == 0 ? head - far : beside == 1 ? head : head + far, false, j);
+                expected[c] = beside < 2 ? size_of(entry, j) : 0; /* U < odds */
+            }
+            for (size_t b = 1; b < 4; b++) { /* filler: zeros */
+                for (size_t c = 0; c < DP_NOISE_CANDIDATES; c++) {
+                    script[b][2 * c] = v_of(column_of(0), 0);
+                    script[b][2 * c + 1] = 0;
+                }
+            }
+            n_blocks = 4;
+            block_at = extra_at = 0;
+            dp_noise_draw(&t, out, DP_NOISE_BLOCK, &r, &scratch);
+            size_t at = 0;
+            for (size_t c = 0; c < DP_NOISE_CANDIDATES && at < DP_NOISE_BLOCK; c++) {
+                if (expected[c] != 0)
+                    assert_int_equal(out[at++], expected[c]);
+            }
+            assert_true(at == DP_NOISE_BLOCK || out[at] == 0); /* nothing else was accepted */
+            n_slow += extra_at / 3;
+        }
+        assert_int_equal(n_slow, n_middle);
+        assert_true(n_slow > 1000);
+    }
+}
+
+static void without_a_place_every_head_accepts(void **state)
+{
+    (void)state;
+    static const uint64_t list[] = {1, 100, 262143, (uint64_t)1 << 56};
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        int64_t x;
+        begin(list[i]);
+        memset(extra, 0xff, sizeof extra);
+        assert_true(accepts(v_of(1, 0), u_of(UINT32_MAX, false, 0), &x));
+        assert_int_equal(x, 1);
+        assert_true(accepts(v_of(1, 0), u_of(UINT32_MAX, true, 0), &x));
+        assert_int_equal(x, -1);
+    }
+    /* narrow tables take no notice of the place's bits */
+    int64_t x;
+    begin(262143);
+    assert_true(accepts(v_of(7, 0), u_of(5, false, 0xfffff), &x));
+    assert_int_equal(x, 7);
+}
+
+/* Every head 2^32 - 1 with a place is rejected: one block gives one draw. The next goes on where it stopped. */
+static void a_block_that_is_too_short_is_prolonged(void **state)
+{
+    (void)state;
+    static int64_t out[2 * DP_NOISE_BLOCK];
+    begin((uint64_t)1 << 56);
+    const uint64_t w = (uint64_t)1 << t.width_bits;
+    for (size_t b = 0; b < 4; b++) {
+        for (size_t c = 0; c < DP_NOISE_CANDIDATES; c++) {
+            bool is_in = b != 1 || c == 100;
+            script[b][2 * c] = v_of(1000 + b, 0);
+            assert_true(t.threshold[1000 + b] > 0);
+            script[b][2 * c + 1] = u_of(is_in ? 0 : UINT32_MAX, false, is_in ? 0 : w - 1);
+        }
+    }
+    n_blocks = 4;
+    block_at = extra_at = 0;
+    dp_noise_draw(&t, out, DP_NOISE_BLOCK + 10, &r, &scratch);
+    assert_int_equal(block_at, 3);
+    for (size_t i = 0; i < DP_NOISE_BLOCK; i++)
+        assert_int_equal(out[i], size_of(1000, 0));
+    assert_int_equal(out[DP_NOISE_BLOCK], size_of(1001, 0));
+    for (size_t i = 1; i < 10; i++)
+        assert_int_equal(out[DP_NOISE_BLOCK + i], size_of(1002, 0));
+    assert_int_equal(out[DP_NOISE_BLOCK + 10], 0); /* untouched */
+    for (size_t i = 0; i < sizeof scratch.words / 8; i++)
+        assert_true(scratch.words[i] == 0);
+    for (size_t i = 0; i < sizeof scratch.draws / 8; i++)
+        assert_true(scratch.draws[i] == 0);
+}
+
+/* The same random bytes are asked for whatever the values: one block of candidates for one draw as for 2000. */
+static void a_block_takes_the_same_randomness_whatever_it_holds(void **state)
+{
+    (void)state;
+    static int64_t out[DP_NOISE_BLOCK];
+    begin((uint64_t)1 << 32);
+    for (size_t n = 1; n <= DP_NOISE_BLOCK; n += 1999) {
+        for (size_t c = 0; c < DP_NOISE_CANDIDATES; c++) {
+            script[0][2 * c] = v_of(c, 0);
+            script[0][2 * c + 1] = 0;
+        }
+        n_blocks = 4;
+        block_at = extra_at = 0;
+        dp_noise_draw(&t, out, n, &r, &scratch);
+        assert_int_equal(block_at, 1);
+        assert_int_equal(extra_at, 0);
+    }
+    dp_noise_fini(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_place_in_the_thresholds_own_digits_is_decided_by_64_more_bits),
+        cmocka_unit_test(a_head_in_the_odds_own_digits_is_decided_by_96_more_bits),
+        cmocka_unit_test(the_quick_decision_is_the_slow_one),
+        cmocka_unit_test(without_a_place_every_head_accepts),
+        cmocka_unit_test(a_block_that_is_too_short_is_prolonged),
+        cmocka_unit_test(a_block_takes_the_same_randomness_whatever_it_holds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
