@@ -18,6 +18,12 @@ static const double COST_MARGIN = 1e-9;
 /* What 10^6 sums of doubles, each nudged upward, can add up to (3e-10 relative), left free by whoever plans ahead. */
 static const double PLAN_MARGIN = 1e-9;
 
+double dp_noise_delta(double epsilon, double draws)
+{
+    /* three roundings and exp's own error, 2^-52 each at most */
+    return ldexp((1 + exp(epsilon)) * draws, DP_NOISE_TV_LOG2) * (1 + 1e-12);
+}
+
 fl_code dp_filter_init(dp_filter *f, double epsilon, double delta, unsigned order, unsigned rungs, fl_err *err)
 {
     if (!(epsilon > 0 && epsilon <= 1e6))
@@ -29,15 +35,22 @@ fl_code dp_filter_init(dp_filter *f, double epsilon, double delta, unsigned orde
     if (rungs < 1 || rungs > 100)
         return fl_fail(err, FL_EFORMAT, "rungs: is %u: must be 1 to 100", rungs);
 
-    double delta_rung = delta / rungs;
-    double cap = epsilon - log1p(-1.0 / order) + (log(delta_rung) + log(order)) / (order - 1);
+    double noise = dp_noise_delta(epsilon, (double)DP_DRAWS_MAX), delta_left = (delta / rungs - noise) * (1 - 1e-15);
+    if (!(delta_left > 0))
+        return fl_fail(
+            err, FL_EREFUSED,
+            "delta: %g in %u rung(s) is too small at epsilon %g: the noise sampler alone may take %.2g of it: a "
+            "smaller epsilon or a larger delta",
+            delta, rungs, epsilon, noise);
+    double cap = epsilon - log1p(-1.0 / order) + (log(delta_left) + log(order)) / (order - 1);
     if (!(cap > 0))
         return fl_fail(err, FL_EREFUSED, "order %u: cannot give epsilon %g at delta %g: choose a larger order", order,
                        epsilon, delta);
     cap *= 1 - 1e-12;
-    while (dp_rdp_to_epsilon(cap, order, delta_rung) > epsilon)
+    while (dp_rdp_to_epsilon(cap, order, delta_left) > epsilon)
         cap *= 1 - 1e-12;
-    *f = (dp_filter){.order = order, .rungs = rungs, .cap = cap, .delta = delta, .epsilon = epsilon};
+    *f = (dp_filter){
+        .order = order, .rungs = rungs, .cap = cap, .delta = delta, .epsilon = epsilon, .delta_left = delta_left};
     return FL_OK;
 }
 
@@ -85,9 +98,19 @@ void dp_filter_charge(dp_filter *f, double cost)
     f->spent = sum_up(f->spent, cost);
 }
 
+bool dp_filter_admits_draws(const dp_filter *f, uint64_t draws)
+{
+    return f->draws <= DP_DRAWS_MAX && draws <= DP_DRAWS_MAX - f->draws;
+}
+
+void dp_filter_charge_draws(dp_filter *f, uint64_t draws)
+{
+    f->draws = draws <= UINT64_MAX - f->draws ? f->draws + draws : UINT64_MAX;
+}
+
 double dp_filter_epsilon_spent(const dp_filter *f)
 {
-    return f->spent > 0 ? dp_rdp_to_epsilon(f->spent, f->order, f->delta / f->rungs) : 0;
+    return f->spent > 0 ? dp_rdp_to_epsilon(f->spent, f->order, f->delta_left) : 0;
 }
 
 /* Does the schedule fit a fresh filter at this order? */

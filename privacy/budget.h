@@ -6,6 +6,14 @@
  *
  * rungs J >= 1: how many values epsilon may take in the ledger's life (1: never raised). B is computed with delta / J,
  * so that raising epsilon later, after seeing results, is still covered (union over the rungs).
+ *
+ * The noise sampler's law is within 2^-114 of the true one per draw (privacy/noise.h). All draws of a life together change
+ * the probability of an event by at most DP_DRAWS_MAX 2^-114 = 2^-66, which makes (epsilon, d)-DP into
+ * (epsilon, d + (1 + e^epsilon) 2^-66)-DP. That is taken out of delta first:
+ *
+ *     delta_left = delta / rungs - (1 + e^epsilon) 2^-66        what RDP is converted with
+ *
+ * and debits may not draw more than DP_DRAWS_MAX integers in a ledger's life.
  */
 #ifndef PRIVACY_BUDGET_H
 #define PRIVACY_BUDGET_H
@@ -13,16 +21,21 @@
 #include "privacy/rdp.h"
 #include "privacy/sample.h"
 
+#define DP_DRAWS_MAX ((uint64_t)1 << 48)
+
 typedef struct dp_filter {
     unsigned order;
     unsigned rungs;
     double cap;            /* B */
     double delta, epsilon; /* as the policy says */
+    double delta_left;     /* of delta / rungs, without what the sampler costs */
     double spent;          /* sum of the costs so far */
+    uint64_t draws;        /* integers of noise so far */
 } dp_filter;
 
-/* B: the largest RDP with dp_rdp_to_epsilon(B, order, delta / rungs) <= epsilon. FL_EREFUSED when that is not > 0 (the
- * order is too small for this delta), FL_EFORMAT when a value is out of range. spent becomes 0. */
+/* B: the largest RDP with dp_rdp_to_epsilon(B, order, delta_left) <= epsilon. FL_EREFUSED when that is not > 0 (the order
+ * is too small for this delta) or when delta_left is not (delta is too small for the sampler at this epsilon), FL_EFORMAT
+ * when a value is out of range. spent and draws become 0. */
 fl_code dp_filter_init(dp_filter *f, double epsilon, double delta, unsigned order, unsigned rungs,
                        fl_err *err) FL_MUST_USE;
 
@@ -36,8 +49,14 @@ bool dp_filter_admits(const dp_filter *f, double cost);
 uint64_t dp_filter_room(const dp_filter *f, double cost, uint64_t most);
 /* Adds, admitted or not: what was reserved is spent. */
 void dp_filter_charge(dp_filter *f, double cost);
-/* Epsilon of what was spent, at the filter's order and delta / rungs. */
+/* The same for integers of noise. */
+bool dp_filter_admits_draws(const dp_filter *f, uint64_t draws);
+void dp_filter_charge_draws(dp_filter *f, uint64_t draws);
+/* Epsilon of what was spent, at the filter's order and delta_left. */
 double dp_filter_epsilon_spent(const dp_filter *f);
+
+/* What `draws` integers of the sampler cost in delta at epsilon, rounded up: (1 + e^epsilon) draws 2^-114. */
+double dp_noise_delta(double epsilon, double draws);
 
 /*
  * The smallest noise multiplier, in millionths, for which `steps` steps at rate q cost no more than a fresh filter

@@ -115,6 +115,23 @@ static void check_budget(dp_checker *c, const dp_entry *e, double cost)
               dp_kind_name(e->kind), dp_filter_epsilon_spent(&after), state->filter.epsilon);
 }
 
+/* Integers of noise. Version 1 does not say how many; its programs had an exact sampler, whose draws cost no delta. */
+static uint64_t draws_of(const dp_entry *e)
+{
+    if (e->v == 1)
+        return 0;
+    return e->kind == DP_RESERVE ? (uint64_t)e->coordinates * e->steps : e->cells;
+}
+
+static void check_draws(dp_checker *c, const dp_entry *e)
+{
+    const dp_ledger_state *state = &c->r->state;
+    if (!state->has_policy || dp_filter_admits_draws(&state->filter, draws_of(e)))
+        return;
+    dp_report(c, WHY_BUDGET, "%s draws %" PRIu64 " integers of noise after %" PRIu64 ": delta covers 2^48 in a life",
+              dp_kind_name(e->kind), draws_of(e), state->filter.draws);
+}
+
 static double cost_of(const dp_replay *r, const dp_entry *e)
 {
     uint64_t micro = 0;
@@ -148,6 +165,7 @@ static void check_reserve(dp_checker *c, const dp_entry *e)
     if (open_debits(r, e->study, e->round) > 0)
         dp_report(c, WHY_ORDER, "RESERVE while another debit of round %u is open", e->round);
     check_budget(c, e, r->state.has_policy ? cost_of(r, e) : 0);
+    check_draws(c, e);
 }
 
 static const char *const debit_words[] = {"RESERVED", "STARTED", "RELEASED", "ACKED", "BURNED"};
@@ -236,6 +254,7 @@ static void check_other_release(dp_checker *c, const dp_entry *e)
         return;
     }
     check_budget(c, e, c->r->state.has_policy ? cost_of(c->r, e) : 0);
+    check_draws(c, e);
 }
 
 void dp_check_node(dp_checker *c, const dp_entry *e)
@@ -289,6 +308,7 @@ static fl_code apply_policy(dp_replay *r, const dp_entry *e, fl_err *err)
         bool is_raise = epsilon > r->largest_epsilon;
         if (!is_raise || r->raises + 1 < s->filter.rungs) { /* a raise that was not allowed counts for nothing */
             filter.spent = s->filter.spent;
+            filter.draws = s->filter.draws;
             s->filter = filter;
         }
         if (is_raise) {
@@ -362,8 +382,10 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     dp_ledger_state *s = &r->state;
     double cost = s->has_policy ? cost_of(r, e) : 0;
-    if (s->has_policy)
+    if (s->has_policy) {
         dp_filter_charge(&s->filter, cost);
+        dp_filter_charge_draws(&s->filter, draws_of(e));
+    }
     dp_charge charge = {
         .segment = {.q = dp_rate_to_double(e->rate),
                     .sigma = (double)dp_multiplier_micro(e->noise_variance, e->clip_units) / 1e6,
@@ -431,8 +453,10 @@ static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     uint64_t micro = 0;
     double cost = r->state.has_policy ? cost_of(r, e) : 0;
-    if (r->state.has_policy)
+    if (r->state.has_policy) {
         dp_filter_charge(&r->state.filter, cost);
+        dp_filter_charge_draws(&r->state.filter, draws_of(e));
+    }
     uint32_t position = e->v == 1 ? DP_MAP_NONE : dp_find(r, DP_BY_DEBIT, e->with, "", 0);
     dp_debit *with = position == DP_MAP_NONE ? NULL : &r->state.debits[position];
     if (with && with->cells == 0) {

@@ -35,6 +35,12 @@ static fl_code read_decimal(char text[DP_DECIMAL_TEXT], const char *name, const 
     return FL_OK;
 }
 
+/* The claim is computed here, not promised: as much as a filter takes with this delta, (1 + e^epsilon) 2^-66 < delta. */
+static double largest_epsilon(double delta)
+{
+    return fmax(1, floor(log(delta) + 65 * M_LN2));
+}
+
 static fl_code make_plan(nn_plan *plan, const sim_audit_options *o, fl_err *err)
 {
     char rate[DP_DECIMAL_TEXT], noise[DP_DECIMAL_TEXT], delta[DP_DECIMAL_TEXT];
@@ -51,8 +57,8 @@ static fl_code make_plan(nn_plan *plan, const sim_audit_options *o, fl_err *err)
     fl_buf_printf(&ini,
                   "\nseed = 1\n[input]\nshape = 1x%dx%d\n[model]\narchitecture = linear\n"
                   "[rounds]\ncount = 1\nlocal_steps = %u\n[local]\nlearning_rate = 0.000001\n"
-                  "[privacy]\nepsilon = 1000\ndelta = %s\nsampling_rate = %s\nnoise_multiplier = %s\n",
-                  SIDE, SIDE, o->steps, delta, rate, noise);
+                  "[privacy]\nepsilon = %.0f\ndelta = %s\nsampling_rate = %s\nnoise_multiplier = %s\n",
+                  SIDE, SIDE, o->steps, largest_epsilon(strtod(delta, NULL)), delta, rate, noise);
     rc = nn_plan_from_study(plan, fl_buf_text(&ini), "audit", ".", err);
     fl_buf_fini(&ini);
     assert(rc != FL_OK || plan->n_weights == WEIGHTS);

@@ -32,12 +32,55 @@ static void the_cap_is_the_largest_that_keeps_epsilon(void **state)
                     assert_true(dp_rdp_to_epsilon(1e-3, dp_orders[o], deltas[k]) >= epsilons[i]);
                     continue;
                 }
-                assert_true(dp_rdp_to_epsilon(f.cap, f.order, f.delta) <= epsilons[i]);
-                assert_true(dp_rdp_to_epsilon(f.cap * (1 + 1e-9) + 1e-12, f.order, f.delta) > epsilons[i] - 1e-12);
+                assert_true(dp_rdp_to_epsilon(f.cap, f.order, f.delta_left) <= epsilons[i]);
+                assert_true(dp_rdp_to_epsilon(f.cap * (1 + 1e-9) + 1e-12, f.order, f.delta_left) > epsilons[i] - 1e-12);
                 assert_true(f.spent == 0 && dp_filter_epsilon_spent(&f) == 0);
             }
         }
     }
+}
+
+/* delta_left = delta / rungs - (1 + e^epsilon) 2^48 2^-114, never more. */
+static void the_sampler_is_charged_to_delta(void **state)
+{
+    (void)state;
+    static const double epsilons[] = {0.5, 8, 10, 20, 25};
+    static const long double tv = 0x1p-114L, draws = 0x1p48L;
+    dp_filter f;
+    fl_err err;
+    for (size_t i = 0; i < 5; i++) {
+        for (unsigned rungs = 1; rungs <= 3; rungs += 2) {
+            assert_int_equal(dp_filter_init(&f, epsilons[i], 1e-6, 64, rungs, NULL), FL_OK);
+            long double exact = 1e-6L / rungs - (1 + expl(epsilons[i])) * draws * tv;
+            assert_true(f.delta_left <= exact && f.delta_left > exact * (1 - 1e-10));
+            assert_true(f.delta == 1e-6 && f.draws == 0);
+        }
+    }
+    /* negligible where delta is least: below a thousandth at 1e-12 */
+    assert_int_equal(dp_filter_init(&f, 10, 1e-12, 64, 1, NULL), FL_OK);
+    assert_true(f.delta_left > 1e-12 * (1 - 1e-3));
+    /* what was spent is converted with it as well */
+    dp_filter_charge(&f, 0.5);
+    assert_true(dp_filter_epsilon_spent(&f) == dp_rdp_to_epsilon(f.spent, 64, f.delta_left));
+    assert_int_equal(dp_filter_init(&f, 40, 1e-5, 64, 1, &err), FL_EREFUSED);
+    assert_non_null(strstr(err.text, "too small at epsilon 40"));
+    assert_int_equal(dp_filter_init(&f, 1e6, 1e-5, 64, 1, &err), FL_EREFUSED);
+    assert_int_equal(dp_filter_init(&f, 25, 1e-9, 64, 2, &err), FL_EREFUSED);
+}
+
+static void draws_are_counted_up_to_the_limit(void **state)
+{
+    (void)state;
+    dp_filter f;
+    assert_int_equal(dp_filter_init(&f, 8, 1e-5, 8, 1, NULL), FL_OK);
+    assert_true(dp_filter_admits_draws(&f, DP_DRAWS_MAX) && !dp_filter_admits_draws(&f, DP_DRAWS_MAX + 1));
+    dp_filter_charge_draws(&f, DP_DRAWS_MAX - 5);
+    assert_true(dp_filter_admits_draws(&f, 5) && !dp_filter_admits_draws(&f, 6));
+    dp_filter_charge_draws(&f, 6);
+    assert_false(dp_filter_admits_draws(&f, 0));
+    dp_filter_charge_draws(&f, UINT64_MAX);
+    dp_filter_charge_draws(&f, UINT64_MAX);
+    assert_false(dp_filter_admits_draws(&f, 1));
 }
 
 static void nonsense_has_no_filter(void **state)
@@ -208,6 +251,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cap_is_the_largest_that_keeps_epsilon),
+        cmocka_unit_test(the_sampler_is_charged_to_delta),
+        cmocka_unit_test(draws_are_counted_up_to_the_limit),
         cmocka_unit_test(nonsense_has_no_filter),
         cmocka_unit_test(what_is_spent_never_passes_the_cap),
         cmocka_unit_test(a_cost_is_never_below_the_accountants),

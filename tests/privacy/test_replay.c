@@ -241,6 +241,55 @@ static void the_budget_is_kept_at_every_prefix(void **state)
     bench_fini(&b);
 }
 
+static void feed_other(bench *b, unsigned number)
+{
+    maker_entry(&b->m, &e, DP_OTHER_RELEASE);
+    debit_of(e.debit, 1000000 + number);
+    debit_of(e.with, number);
+    e.round = number;
+    feed_entry(b);
+}
+
+static void feed_wide(bench *b, unsigned round, uint32_t coordinates, uint32_t steps)
+{
+    maker_entry(&b->m, &e, DP_RESERVE);
+    debit_of(e.debit, round);
+    e.round = round;
+    e.coordinates = coordinates;
+    e.steps = steps;
+    SET(e.sampling_rate, "0.000001");
+    assert_int_equal(dp_rate_parse(&e.rate, e.sampling_rate, NULL), FL_OK);
+    feed_entry(b);
+}
+
+/* 2^48 integers of noise in a life, and not one more: that many are charged to delta. */
+static void the_draws_of_a_life_are_counted(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed_wide(&b, 1, UINT32_MAX, 65536);
+    feed_debit(&b, DP_BURN, 1);
+    feed_wide(&b, 2, 65535, 1);
+    feed_debit(&b, DP_BURN, 2);
+    expect_none(&b);
+    feed_wide(&b, 3, 2, 1);
+    expect(&b, "RESERVE draws 2 integers of noise after 281474976710655");
+    feed_debit(&b, DP_BURN, 3);
+    feed_wide(&b, 4, 1, 1); /* what was written is counted */
+    expect(&b, "RESERVE draws 1 integers of noise after 281474976710657");
+    bench_fini(&b);
+
+    start_node(&b);
+    feed_wide(&b, 1, UINT32_MAX, 65536);
+    feed_debit(&b, DP_BURN, 1);
+    feed_wide(&b, 2, 65530, 1);
+    expect_none(&b);
+    feed_other(&b, 2);
+    expect(&b, "OTHER_RELEASE draws");
+    bench_fini(&b);
+}
+
 static void a_debit_goes_its_way_once(void **state)
 {
     (void)state;
@@ -406,15 +455,6 @@ static void the_newest_policy_of_a_data_set_counts(void **state)
 }
 
 /* A release of metrics with the RESERVE of the same number; `e` is left as it was fed. */
-static void feed_other(bench *b, unsigned number)
-{
-    maker_entry(&b->m, &e, DP_OTHER_RELEASE);
-    debit_of(e.debit, 1000000 + number);
-    debit_of(e.with, number);
-    e.round = number;
-    feed_entry(b);
-}
-
 #define OTHER_WITH(change, words)                                                                                      \
     do {                                                                                                               \
         bench b;                                                                                                       \
@@ -807,6 +847,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_lines_are_replayed_quickly),
         cmocka_unit_test(a_reserve_outside_policy_or_approval_is_found),
         cmocka_unit_test(the_budget_is_kept_at_every_prefix),
+        cmocka_unit_test(the_draws_of_a_life_are_counted),
         cmocka_unit_test(a_debit_goes_its_way_once),
         cmocka_unit_test(nothing_comes_after_close_or_before_genesis),
         cmocka_unit_test(what_genesis_says_is_checked),
