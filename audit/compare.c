@@ -39,13 +39,11 @@ fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, f
         mine[n_mine++] = r;
         const dp_debit *d = dp_replay_debit(node->replay, r->debit);
         if (!d || !has_update(d))
-            audit_find(&node->findings, 0, WHY_UNKNOWN,
-                       "the coordinator's entry %" PRIu64 " RECEIVED debit %s, for which there is no RELEASE here",
-                       r->seq, r->debit);
+            audit_find_in(&node->findings, c->node, r->seq, WHY_UNKNOWN,
+                          "the coordinator RECEIVED debit %s, for which there is no RELEASE here", r->debit);
         else if (strcmp(d->update_hash, r->update_hash) != 0 || d->round != r->round || strcmp(d->study, r->study) != 0)
-            audit_find(&node->findings, d->seq, WHY_UNKNOWN,
-                       "the coordinator's entry %" PRIu64 " RECEIVED other bytes, or another round, for debit %s",
-                       r->seq, r->debit);
+            audit_find_in(&node->findings, c->node, r->seq, WHY_UNKNOWN,
+                          "the coordinator RECEIVED other bytes, or another round, for debit %s", r->debit);
     }
     qsort(mine, n_mine, sizeof *mine, by_debit);
     for (size_t i = 0; i < n->n_debits; i++) {
@@ -56,4 +54,13 @@ fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, f
     }
     free(mine);
     return FL_OK;
+}
+
+fl_code audit_check_node(audit_evidence *node, const audit_evidence *coordinator, fl_err *err)
+{
+    FL_TRY(audit_check_heads(node, coordinator, err));
+    if (!coordinator)
+        return FL_OK;
+    FL_TRY(audit_compare(node, coordinator, err));
+    return audit_check_rounds(node, coordinator, err);
 }

@@ -12,32 +12,50 @@ enum { FILE_MAX = 1 << 30, KEY_FILE_MAX = 16384 };
 static const char WHY_SEALED[] = "without a signed checkpoint over every line, lines can be changed or cut off unseen";
 static const char WHY_SIGNED[] = "the ledger is not the one its hospital signed";
 
-void audit_find(audit_findings *list, uint64_t entry, const char *why, const char *format, ...)
+static bool room_for_one(audit_findings *list)
+{
+    if (list->n == AUDIT_FINDINGS_MAX)
+        return false;
+    if (list->n < list->capacity)
+        return true;
+    size_t capacity = list->capacity ? 2 * list->capacity : 16;
+    audit_finding *items = realloc(list->items, capacity * sizeof *items);
+    if (!items)
+        return false;
+    list->items = items;
+    list->capacity = capacity;
+    return true;
+}
+
+static void find(audit_findings *list, const char *ledger, uint64_t entry, const char *why, const char *format,
+                 va_list args)
 {
     char what[400];
-    va_list args;
-    if (list->n == AUDIT_FINDINGS_MAX) {
-        list->n_more++;
-        return;
+    char *copy = NULL;
+    if (room_for_one(list)) {
+        vsnprintf(what, sizeof what, format, args);
+        copy = strdup(what);
     }
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 16;
-        audit_finding *items = realloc(list->items, capacity * sizeof *items);
-        if (!items) {
-            list->n_more++;
-            return;
-        }
-        list->items = items;
-        list->capacity = capacity;
-    }
-    va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
-    va_end(args);
-    char *copy = strdup(what);
     if (copy)
-        list->items[list->n++] = (audit_finding){.entry = entry, .what = copy, .why = why};
+        list->items[list->n++] = (audit_finding){.ledger = ledger, .entry = entry, .what = copy, .why = why};
     else
         list->n_more++;
+}
+
+void audit_find(audit_findings *list, uint64_t entry, const char *why, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    find(list, NULL, entry, why, format, args);
+    va_end(args);
+}
+
+void audit_find_in(audit_findings *list, const char *ledger, uint64_t entry, const char *why, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    find(list, ledger, entry, why, format, args);
+    va_end(args);
 }
 
 void audit_findings_fini(audit_findings *list)
@@ -115,6 +133,69 @@ static fl_code find_key(audit_evidence *e, char vkey[DP_VKEY_MAX], const char *k
     return FL_OK;
 }
 
+/* --- the ledger's own keys --- */
+
+void audit_key_hash(char hash[AUDIT_KEY_HASH], const char *vkey)
+{
+    const char *plus = strchr(vkey, '+');
+    snprintf(hash, AUDIT_KEY_HASH, "%s", plus ? plus + 1 : "");
+}
+
+const char *audit_key_named(const audit_evidence *e, const char *hash)
+{
+    uint32_t position = dp_map_find(&e->key_hashes, 0, hash, "", 0);
+    return position == DP_MAP_NONE ? NULL : e->keys[position].vkey;
+}
+
+static fl_code keep_key(audit_evidence *e, fl_err *err)
+{
+    const dp_ledger_state *s = dp_replay_state(e->replay);
+    if (s->key[0] == 0 || (e->n_keys > 0 && strcmp(e->keys[e->n_keys - 1].vkey, s->key) == 0))
+        return FL_OK;
+    if (e->n_keys == e->keys_capacity) {
+        size_t capacity = e->keys_capacity ? 2 * e->keys_capacity : 4;
+        audit_key *keys = realloc(e->keys, capacity * sizeof *keys);
+        if (!keys)
+            return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
+        e->keys = keys;
+        e->keys_capacity = capacity;
+    }
+    audit_key *key = &e->keys[e->n_keys];
+    key->from = e->n_lines;
+    memcpy(key->vkey, s->key, sizeof key->vkey);
+    char hash[AUDIT_KEY_HASH];
+    audit_key_hash(hash, key->vkey);
+    if (!dp_map_put(&e->key_hashes, 0, hash, "", 0, (uint32_t)e->n_keys))
+        return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
+    e->n_keys++;
+    return FL_OK;
+}
+
+const char *audit_key_at(const audit_evidence *e, uint64_t size, const char **before)
+{
+    size_t low = 0, high = e->n_keys; /* keys[low].from <= size < keys[high].from */
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        *(e->keys[middle].from <= size ? &low : &high) = middle;
+    }
+    *before = low > 0 && low < e->n_keys && e->keys[low].from == size ? e->keys[low - 1].vkey : NULL;
+    return e->n_keys > 0 ? e->keys[low].vkey : "";
+}
+
+static bool is_key_of(const audit_evidence *e, const char *vkey)
+{
+    for (size_t i = 0; i < e->n_keys; i++) {
+        if (strcmp(e->keys[i].vkey, vkey) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool audit_is_head(const audit_evidence *e, uint64_t size, const fl_hash *root)
+{
+    return size >= 1 && size <= e->n_lines && fl_hash_equal(root, &e->roots[size - 1]);
+}
+
 /* --- the checkpoint --- */
 
 static void check_checkpoint(audit_evidence *e, const char *trusted, const fl_buf *note, const char *line_key)
@@ -123,11 +204,12 @@ static void check_checkpoint(audit_evidence *e, const char *trusted, const fl_bu
     uint64_t size = 0;
     fl_hash root, found = dp_tree_root(&s->tree);
     fl_err err;
-    if (strcmp(trusted, s->key) != 0 && strcmp(trusted, s->first_key) != 0)
+    bool is_own = is_key_of(e, trusted);
+    if (!is_own)
         audit_find(&e->findings, 0, WHY_SIGNED, "the key from %s is not the ledger's", e->key_source);
     if (strcmp(line_key, s->key) != 0)
         audit_find(&e->findings, 0, WHY_SIGNED, "the checkpoint names another key than the ledger's");
-    const char *key = strcmp(trusted, s->first_key) == 0 ? s->key : trusted; /* follows KEY_ROTATE entries */
+    const char *key = is_own ? s->key : trusted; /* follows KEY_ROTATE entries */
     if (dp_checkpoint_verify((const char *)note->bytes, note->size, key, NULL, &size, &root, &err) != FL_OK) {
         audit_find(&e->findings, 0, WHY_SIGNED, "%s", err.text);
         return;
@@ -171,9 +253,22 @@ static fl_code read_lines(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY
             return code;
         *n_entries += code == FL_OK;
         FL_TRY(keep_root(e, err));
+        FL_TRY(keep_key(e, err));
         p = next;
     }
     audit_find(&e->findings, 0, WHY_SEALED, "there is no checkpoint line at the end");
+    return FL_OK;
+}
+
+/* Everything but the choice of the key; note stays empty without a checkpoint line. */
+static fl_code read_ledger(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY_MAX], fl_err *err)
+{
+    uint64_t n_entries = 0;
+    FL_TRY(dp_replay_create(&e->replay, DP_REPLAY_STRICT, on_finding, &e->findings, err));
+    FL_TRY(read_lines(e, note, line_key, &n_entries, err));
+    if (n_entries == 0)
+        return fl_fail(err, FL_EFORMAT, "%s: not a ledger: no line of it is an entry", e->path);
+    dp_replay_end(e->replay);
     return FL_OK;
 }
 
@@ -181,38 +276,69 @@ fl_code audit_evidence_read(audit_evidence *e, const char *path, const char *key
 {
     *e = (audit_evidence){.path = path};
     char line_key[DP_VKEY_MAX] = "", trusted[DP_VKEY_MAX] = "";
-    uint64_t n_entries = 0;
     fl_buf note;
     fl_buf_init(&e->file, FILE_MAX);
     fl_buf_init(&note, DP_LINE_MAX);
     fl_code code = fl_file_read(&e->file, path, err);
     if (code == FL_OK)
-        code = dp_replay_create(&e->replay, DP_REPLAY_STRICT, on_finding, &e->findings, err);
+        code = read_ledger(e, &note, line_key, err);
     if (code == FL_OK)
-        code = read_lines(e, &note, line_key, &n_entries, err);
-    if (code == FL_OK && n_entries == 0)
-        code = fl_fail(err, FL_EFORMAT, "%s: not a ledger: no line of it is an entry", path);
-    if (code == FL_OK) {
-        dp_replay_end(e->replay);
         code = find_key(e, trusted, key_path, err);
-    }
     if (code == FL_OK && note.size > 0)
         check_checkpoint(e, trusted, &note, line_key);
     fl_buf_fini(&note);
     return code;
 }
 
-fl_code audit_evidence_each(const audit_evidence *e, dp_kind kind, audit_visit visit, void *context, fl_err *err)
+fl_code audit_evidence_take(audit_evidence *e, const char *path, const void *bytes, size_t n, const char *vkey,
+                            fl_err *err)
 {
-    char mark[40];
+    *e = (audit_evidence){.path = path};
+    char line_key[DP_VKEY_MAX] = "";
+    fl_buf note;
+    fl_buf_init(&e->file, FILE_MAX);
+    fl_buf_init(&note, DP_LINE_MAX);
+    fl_buf_add(&e->file, bytes, n);
+    snprintf(e->key_source, sizeof e->key_source, "%s", vkey ? "the caller" : "GENESIS");
+    fl_code code = fl_buf_check(&e->file, path, err);
+    if (code == FL_OK)
+        code = read_ledger(e, &note, line_key, err);
+    if (code == FL_OK && note.size > 0)
+        check_checkpoint(e, vkey ? vkey : dp_replay_state(e->replay)->first_key, &note, line_key);
+    fl_buf_fini(&note);
+    return code;
+}
+
+/* A look at the kind before the dear parsing. The mark cannot stand inside a string: quotes there are escaped. */
+static bool looks_like(const char *line, size_t n, uint32_t kinds)
+{
+    static const char mark[] = "\"kind\":\"";
+    const char *at = memmem(line, n, mark, sizeof mark - 1);
+    if (!at)
+        return false;
+    at += sizeof mark - 1;
+    size_t rest = (size_t)(line + n - at);
+    for (unsigned kind = 0; kind < DP_N_KINDS; kind++) {
+        const char *name = dp_kind_name((dp_kind)kind);
+        size_t length = strlen(name);
+        if ((kinds >> kind & 1) && rest > length && memcmp(at, name, length) == 0 && at[length] == '"')
+            return true;
+    }
+    return false;
+}
+
+fl_code audit_evidence_each(const audit_evidence *e, uint32_t kinds, const char *member, audit_visit visit,
+                            void *context, fl_err *err)
+{
+    char second[100] = "";
     dp_entry *entry = malloc(sizeof *entry);
     if (!entry)
         return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
-    int n_mark = snprintf(mark, sizeof mark, "\"kind\":\"%s\"", dp_kind_name(kind));
+    size_t n_second = member ? (size_t)snprintf(second, sizeof second, "\"member\":\"%s\"", member) : 0;
     for (const char *p = fl_buf_text(&e->file), *end = p + e->file.size; p < end;) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
         size_t n = newline ? (size_t)(newline - p) : (size_t)(end - p);
-        if (memmem(p, n, mark, (size_t)n_mark) && dp_entry_parse(entry, p, n, NULL) == FL_OK && entry->kind == kind)
+        if (looks_like(p, n, kinds) && memmem(p, n, second, n_second) && dp_entry_parse(entry, p, n, NULL) == FL_OK)
             visit(context, entry);
         p += n + (newline != NULL);
     }
@@ -228,4 +354,6 @@ void audit_evidence_fini(audit_evidence *e)
     audit_findings_fini(&e->findings);
     fl_buf_fini(&e->file);
     free(e->roots);
+    free(e->keys);
+    dp_map_fini(&e->key_hashes);
 }

@@ -7,10 +7,12 @@
 #ifndef AUDIT_EVIDENCE_H
 #define AUDIT_EVIDENCE_H
 
+#include "privacy/map.h"
 #include "privacy/replay.h"
 
 typedef struct audit_finding {
-    uint64_t entry; /* seq; 0: the file as a whole */
+    const char *ledger; /* whose entry it is when it stands in another ledger than this one, else NULL; borrowed */
+    uint64_t entry;     /* seq; 0: the file as a whole */
     char *what;
     const char *why; /* lives as long as the program */
 } audit_finding;
@@ -24,15 +26,27 @@ typedef struct audit_findings {
 #define AUDIT_FINDINGS_MAX 1000
 
 void audit_find(audit_findings *list, uint64_t entry, const char *why, const char *format, ...) FL_PRINTF(4, 5);
+/* Of an entry that stands in the ledger of somebody else. */
+void audit_find_in(audit_findings *list, const char *ledger, uint64_t entry, const char *why, const char *format, ...)
+    FL_PRINTF(5, 6);
 void audit_findings_fini(audit_findings *list);
+
+/* A key of the ledger: GENESIS's, then that of each KEY_ROTATE which the key before it signed. */
+typedef struct audit_key {
+    char vkey[DP_VKEY_MAX];
+    uint64_t from; /* seq of its entry; a head over exactly that many lines may still be signed by the key before */
+} audit_key;
 
 typedef struct audit_evidence {
     const char *path;
     dp_replay *replay;
     audit_findings findings;
     fl_buf file;
-    uint64_t n_lines; /* without the checkpoint line */
-    fl_hash *roots;   /* of the tree after 1, 2, .. n_lines lines */
+    audit_key *keys;
+    size_t n_keys, keys_capacity;
+    dp_map key_hashes; /* "6ef01d16", the key hash in a vkey: position in keys */
+    uint64_t n_lines;  /* without the checkpoint line */
+    fl_hash *roots;    /* of the tree after 1, 2, .. n_lines lines */
     size_t roots_capacity;
     char key_source[256]; /* where the trusted key came from */
 } audit_evidence;
@@ -40,11 +54,43 @@ typedef struct audit_evidence {
 /* key_path NULL: PATH.pub if it is there, else the key in GENESIS. FL_ENOTFOUND, FL_EENV: the file; FL_EFORMAT: not a
  * ledger, or an unreadable key. */
 fl_code audit_evidence_read(audit_evidence *out, const char *path, const char *key_path, fl_err *err) FL_MUST_USE;
-/* Calls visit with each entry of this kind, in order. */
-typedef void (*audit_visit)(void *context, const dp_entry *e);
-fl_code audit_evidence_each(const audit_evidence *e, dp_kind kind, audit_visit visit, void *context,
+/* The same of bytes that are here already; they are copied. vkey: the key to believe, NULL: the one in GENESIS. */
+fl_code audit_evidence_take(audit_evidence *out, const char *path, const void *bytes, size_t n, const char *vkey,
                             fl_err *err) FL_MUST_USE;
-void audit_evidence_fini(audit_evidence *e);
+/* Calls visit with each entry of these kinds, in order. member: only lines of this "member" (RECEIVED); NULL: all. */
+#define AUDIT_KIND(name) (1u << DP_##name)
+typedef void (*audit_visit)(void *context, const dp_entry *e);
+fl_code audit_evidence_each(const audit_evidence *e, uint32_t kinds, const char *member, audit_visit visit,
+                            void *context, fl_err *err) FL_MUST_USE;
+/* The key that signs a head over so many lines; with its predecessor in *before where both may, else NULL. */
+const char *audit_key_at(const audit_evidence *e, uint64_t size, const char **before);
+void audit_evidence_fini(audit_evidence *e); /* NULL and zeroed are fine */
+
+/*
+ * Everything below that a node's ledger and, where it is known, the coordinator's say of one another. The coordinator's own
+ * findings are its own: audit_check_coordinator finds them.
+ */
+fl_code audit_check_node(audit_evidence *node, const audit_evidence *coordinator /* may be NULL */,
+                         fl_err *err) FL_MUST_USE;
+/*
+ * What a coordinator's ledger says that replay.h does not ask: the members of a ROUND_OPEN are the ROSTER's, an AGGREGATE
+ * weighs them as the ROSTER declares, and no hospital's head in it goes back or changes under the same size.
+ */
+fl_code audit_check_coordinator(audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
+
+/* The key hash in a vkey, "6ef01d16"; and the newest of the ledger's keys with that hash, NULL: none. */
+#define AUDIT_KEY_HASH 9
+void audit_key_hash(char hash[AUDIT_KEY_HASH], const char *vkey);
+const char *audit_key_named(const audit_evidence *e, const char *hash);
+/* A head of these very lines: size within, and the root as it was then. */
+bool audit_is_head(const audit_evidence *e, uint64_t size, const fl_hash *root);
+
+/*
+ * Rounds, both ways: each RESERVE of the node is of a ROUND_OPEN (study, round, announce, model, plan, number of members)
+ * that the node is in, with the patients that the ROSTER declares; the ROSTER's key of the node is one of its keys; the node's
+ * heads in the ROUND_OPENs are heads of these lines; each RECEIVED is as long as the RELEASE. Findings go to the node's.
+ */
+fl_code audit_check_rounds(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
 
 /* Completeness: every update that one side has, the other must have, with the same bytes. Findings go to the node's. */
 fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
@@ -52,7 +98,8 @@ fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, f
 /*
  * Heads that others hold. A node's ACK and a coordinator's RECEIVED carry the node's head as the coordinator cosigned it
  * before the update went out: it must be a head of these very lines, holding the RELEASE. Whoever rewrites or cuts his
- * ledger afterwards cannot make it fit. coordinator may be NULL: then its signatures are not checked.
+ * ledger afterwards cannot make it fit. The receipt of an ACK is the coordinator's signature too. coordinator may be NULL:
+ * then its signatures are not checked.
  */
 fl_code audit_check_heads(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
 

@@ -1,6 +1,6 @@
 /*
  * make_ledger DIR NODES ROUNDS - legal, sealed ledgers of any length, for measuring and for tests of scripts:
- * DIR/hub.jsonl of the coordinator "hub", DIR/a.jsonl, DIR/b.jsonl .. of up to four nodes, and FILE.pub beside each.
+ * DIR/hub.jsonl of the coordinator "hub", DIR/a.jsonl, DIR/b.jsonl .. of up to three nodes, and FILE.pub beside each.
  */
 #include "base/file.h"
 #include "tests/privacy/ledger_maker.h"
@@ -36,10 +36,10 @@ static bool write_out(const char *dir, const char *party, ledger_maker *m)
 
 int main(int argc, char **argv)
 {
-    static const char *const parties[] = {"a", "b", "c", "d"};
+    static const char *const parties[] = {"a", "b", "c"};
     unsigned nodes = argc == 4 ? (unsigned)atoi(argv[2]) : 0, rounds = argc == 4 ? (unsigned)atoi(argv[3]) : 0;
-    if (nodes < 1 || nodes > 4 || rounds > 100000) {
-        fprintf(stderr, "usage: make_ledger DIR NODES ROUNDS (1 to 4 nodes, up to 100000 rounds)\n");
+    if (nodes < 1 || nodes > 3 || rounds > 100000) {
+        fprintf(stderr, "usage: make_ledger DIR NODES ROUNDS (1 to 3 nodes, up to 100000 rounds)\n");
         return 2;
     }
     ledger_maker m;

@@ -56,9 +56,9 @@ void maker_fini(ledger_maker *m)
 {
     fl_buf_fini(&m->text);
     fl_sign_key_fini(&m->key);
-    for (unsigned i = 0; i < m->n_heads; i++)
-        free(m->heads[i]);
-    free(m->heads);
+    for (unsigned i = 0; i < m->n_rounds; i++)
+        free(m->rounds[i].released);
+    free(m->rounds);
 }
 
 static void fill_terms(dp_entry *e)
@@ -179,8 +179,6 @@ void maker_seal(ledger_maker *m)
     fl_buf_fini(&note);
 }
 
-enum { HUB_SEED = 9 };
-
 /* The head as it is now, signed by the maker and by "hub". */
 static char *cosigned_head(const ledger_maker *m)
 {
@@ -189,7 +187,7 @@ static char *cosigned_head(const ledger_maker *m)
     char origin[DP_ORIGIN_MAX], *text = malloc(FL_BASE64_SIZE(DP_NOTE_MAX));
     assert(text);
     fl_buf_init(&note, DP_NOTE_MAX);
-    maker_init(&hub, "hub", HUB_SEED);
+    maker_init(&hub, "hub", MAKER_HUB_SEED);
     dp_origin(origin, m->party);
     fl_hash root = dp_tree_root(&m->tree);
     dp_checkpoint_note(&note, origin, m->tree.size, &root, &m->key);
@@ -201,93 +199,169 @@ static char *cosigned_head(const ledger_maker *m)
     return text;
 }
 
-static void add_kind(ledger_maker *m, dp_entry *e, dp_kind kind, unsigned round)
+/* As proto/msg/envelope.h says. */
+static void add_receipt(dp_entry *e)
 {
+    char text[512];
+    uint8_t signature[FL_SIGNATURE_SIZE];
+    ledger_maker hub;
+    int n = snprintf(text, sizeof text, "cordon receipt v1\n%s\n%u\n%s\n%s\n%s\n", e->study, e->round, e->node,
+                     e->debit, e->update_hash);
+    maker_init(&hub, "hub", MAKER_HUB_SEED);
+    fl_sign(signature, &hub.key, text, (size_t)n);
+    fl_base64_encode(e->receipt, signature, sizeof signature);
+    maker_fini(&hub);
+}
+
+static void remember_round(ledger_maker *m, dp_kind kind, unsigned round)
+{
+    if (round >= m->n_rounds) {
+        m->rounds = realloc(m->rounds, (round + 1) * sizeof *m->rounds);
+        assert(m->rounds);
+        memset(m->rounds + m->n_rounds, 0, (round + 1 - m->n_rounds) * sizeof *m->rounds);
+        m->n_rounds = round + 1;
+    }
+    if (kind == DP_RELEASE) {
+        m->rounds[round].released = cosigned_head(m);
+    } else {
+        m->rounds[round].root = dp_tree_root(&m->tree);
+        m->rounds[round].size = m->tree.size;
+    }
+}
+
+void maker_add_kind(ledger_maker *m, dp_kind kind, unsigned round)
+{
+    static dp_entry entry;
+    dp_entry *e = &entry;
     maker_entry(m, e, kind);
     e->round = round;
     debit_of_party(e->debit, m->party, round);
-    if (kind == DP_RELEASE || kind == DP_ACK || kind == DP_RECEIVED)
-        update_of(e->update_hash, kind == DP_RECEIVED ? e->member : m->party, round);
-    if (kind == DP_ACK)
-        SET(e->checkpoint, m->heads[round]);
-    maker_add(m, e);
-    if (kind == DP_RELEASE) {
-        m->heads = realloc(m->heads, (round + 1) * sizeof *m->heads);
-        assert(m->heads && round + 1 >= m->n_heads);
-        while (m->n_heads < round)
-            m->heads[m->n_heads++] = NULL;
-        m->heads[m->n_heads++] = cosigned_head(m);
+    if (kind == DP_RESERVE) {
+        update_of(e->announce_hash, "announce", round);
+        update_of(e->model_hash, "model", round);
     }
+    if (kind == DP_OTHER_RELEASE) {
+        memcpy(e->with, e->debit, sizeof e->with);
+        debit_of_party(e->debit, m->party, 1000000 + round);
+    }
+    if (kind == DP_RELEASE || kind == DP_ACK)
+        update_of(e->update_hash, m->party, round);
+    if (kind == DP_ACK) {
+        SET(e->checkpoint, m->rounds[round].released);
+        add_receipt(e);
+    }
+    maker_add(m, e);
+    if (kind == DP_RELEASE || kind == DP_ACK)
+        remember_round(m, kind, round);
 }
 
 void node_ledger(ledger_maker *m, const char *party, unsigned rounds)
 {
-    static dp_entry e;
-    maker_init(m, party, 3);
     static const dp_kind first[] = {DP_GENESIS, DP_POLICY, DP_DATASET, DP_APPROVE_PLAN};
+    static const dp_kind each[] = {DP_RESERVE, DP_STARTED, DP_RELEASE, DP_ACK};
+    maker_init(m, party, MAKER_NODE_SEED);
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
-        add_kind(m, &e, first[i], 1);
+        maker_add_kind(m, first[i], 1);
     for (unsigned round = 1; round <= rounds; round++) {
-        add_kind(m, &e, DP_RESERVE, round);
-        add_kind(m, &e, DP_STARTED, round);
-        add_kind(m, &e, DP_RELEASE, round);
-        add_kind(m, &e, DP_ACK, round);
+        for (size_t i = 0; i < sizeof each / sizeof each[0]; i++)
+            maker_add_kind(m, each[i], round);
     }
-    add_kind(m, &e, DP_RESERVE, rounds + 1);
-    add_kind(m, &e, DP_STARTED, rounds + 1);
-    add_kind(m, &e, DP_BURN, rounds + 1);
-    add_kind(m, &e, DP_REFUSE, 0);
-    add_kind(m, &e, DP_CLOSE, 0);
+    maker_add_kind(m, DP_RESERVE, rounds + 1);
+    maker_add_kind(m, DP_STARTED, rounds + 1);
+    maker_add_kind(m, DP_BURN, rounds + 1);
+    maker_add_kind(m, DP_REFUSE, 0);
+    maker_add_kind(m, DP_CLOSE, 0);
 }
 
-/* The model that goes into a round. */
-static void model_of(char out[DP_HEX_SIZE], unsigned round)
+enum { IN_ROUND = 3 };
+
+/* The parties and silent ones after them. */
+static void fill_round(dp_entry *e, const char *const *parties, unsigned n_parties)
 {
-    update_of(out, "model", round);
+    e->n_members = IN_ROUND;
+    for (unsigned i = 0; i < IN_ROUND; i++) {
+        if (i < n_parties)
+            SET(e->members[i].node, parties[i]);
+        else
+            snprintf(e->members[i].node, sizeof e->members[i].node, "zz-%u", i);
+        hash_of(e->members[i].hash, '0');
+        e->members[i].n = 0;
+    }
+}
+
+static void add_roster(ledger_maker *m, const char *const *parties, unsigned n_parties)
+{
+    static dp_entry e;
+    ledger_maker node;
+    maker_entry(m, &e, DP_ROSTER);
+    fill_round(&e, parties, n_parties);
+    maker_init(&node, parties[0], MAKER_NODE_SEED); /* one key for all: who splices has the stolen one */
+    for (unsigned i = 0; i < IN_ROUND; i++) {
+        fl_hex_encode(e.members[i].hash, node.key.public_key, FL_PUBLIC_KEY_SIZE);
+        e.members[i].n = 500;
+    }
+    maker_fini(&node);
+    maker_add(m, &e);
+}
+
+static void open_round(ledger_maker *m, const ledger_maker *nodes, const char *const *parties, unsigned n_parties,
+                       unsigned round)
+{
+    static dp_entry e;
+    maker_entry(m, &e, DP_ROUND_OPEN);
+    e.round = round;
+    fill_round(&e, parties, n_parties);
+    for (unsigned i = 0; i < n_parties && round > 1; i++) {
+        dp_hash_text(e.members[i].hash, &nodes[i].rounds[round - 1].root);
+        e.members[i].n = nodes[i].rounds[round - 1].size;
+    }
+    update_of(e.announce_hash, "announce", round);
+    update_of(e.model_hash, "model", round);
+    maker_add(m, &e);
+}
+
+static void close_round(ledger_maker *m, const ledger_maker *nodes, const char *const *parties, unsigned n_parties,
+                        unsigned round)
+{
+    static dp_entry e;
+    for (unsigned i = 0; i < n_parties; i++) {
+        maker_entry(m, &e, DP_RECEIVED);
+        SET(e.member, parties[i]);
+        e.round = round;
+        debit_of_party(e.debit, parties[i], round);
+        update_of(e.update_hash, parties[i], round);
+        SET(e.checkpoint, nodes[i].rounds[round].released);
+        maker_add(m, &e);
+    }
+    maker_entry(m, &e, DP_AGGREGATE);
+    e.round = round;
+    e.n_members = n_parties;
+    for (unsigned i = 0; i < n_parties; i++) {
+        SET(e.members[i].node, parties[i]);
+        update_of(e.members[i].hash, parties[i], round);
+        e.members[i].n = 500;
+    }
+    update_of(e.model_hash, "model", round + 1);
+    maker_add(m, &e);
+    e.kind = DP_PUBLISH;
+    maker_add(m, &e);
 }
 
 void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_parties, unsigned rounds)
 {
-    static dp_entry e;
-    assert(n_parties <= 4);
-    maker_init(m, "hub", HUB_SEED);
-    ledger_maker nodes[4];
+    ledger_maker nodes[IN_ROUND];
+    assert(n_parties >= 1 && n_parties <= IN_ROUND);
     for (unsigned i = 0; i < n_parties; i++)
         node_ledger(&nodes[i], parties[i], rounds);
-    add_kind(m, &e, DP_GENESIS, 1);
-    add_kind(m, &e, DP_STUDY, 1);
-    add_kind(m, &e, DP_ROSTER, 1);
+    maker_init(m, "hub", MAKER_HUB_SEED);
+    maker_add_kind(m, DP_GENESIS, 1);
+    maker_add_kind(m, DP_STUDY, 1);
+    add_roster(m, parties, n_parties);
     for (unsigned round = 1; round <= rounds; round++) {
-        maker_entry(m, &e, DP_ROUND_OPEN);
-        e.round = round;
-        e.n_members = n_parties;
-        for (unsigned i = 0; i < n_parties; i++) {
-            SET(e.members[i].node, parties[i]);
-            hash_of(e.members[i].hash, '0');
-        }
-        model_of(e.model_hash, round);
-        maker_add(m, &e);
-        for (unsigned i = 0; i < n_parties; i++) {
-            maker_entry(m, &e, DP_RECEIVED);
-            SET(e.member, parties[i]);
-            e.round = round;
-            debit_of_party(e.debit, parties[i], round);
-            update_of(e.update_hash, parties[i], round);
-            SET(e.checkpoint, nodes[i].heads[round]);
-            maker_add(m, &e);
-        }
-        maker_entry(m, &e, DP_AGGREGATE);
-        e.round = round;
-        e.n_members = n_parties;
-        for (unsigned i = 0; i < n_parties; i++) {
-            SET(e.members[i].node, parties[i]);
-            update_of(e.members[i].hash, parties[i], round);
-        }
-        model_of(e.model_hash, round + 1);
-        maker_add(m, &e);
-        e.kind = DP_PUBLISH;
-        maker_add(m, &e);
+        open_round(m, nodes, parties, n_parties, round);
+        close_round(m, nodes, parties, n_parties, round);
     }
+    open_round(m, nodes, parties, n_parties, rounds + 1);
     for (unsigned i = 0; i < n_parties; i++)
         maker_fini(&nodes[i]);
 }
