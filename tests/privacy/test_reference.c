@@ -129,6 +129,86 @@ static void bounds_of_one_run_are_the_published_ones(void **state)
     fl_json_free(j);
 }
 
+static double published(const fl_json *c, const char *key)
+{
+    const char *text = fl_json_text(c, key);
+    assert_non_null(text);
+    return strtod(text, NULL);
+}
+
+/* |found - expected| within 6.4 standard errors: a false alarm below 2e-10. */
+static void near(double sigma, const char *what, double found, double expected, double standard_error)
+{
+    if (!(fabs(found - expected) <= 6.4 * standard_error))
+        fail_msg("sigma %g, %s: %.10g, published %.10g, standard error %.2g", sigma, what, found, expected,
+                 standard_error);
+}
+
+enum { N_DRAWS = 2000000 };
+static int64_t draws[N_DRAWS];
+
+/* Draws of the fast sampler against probabilities, tails, variance and kurtosis. About 16 comparisons for each of three
+ * sigmas: a false alarm below 1e-8. Tails of fewer than 100 expected draws are left out: they are not normal. */
+static void check_draws(const fl_json *c, double sigma)
+{
+    static dp_noise_scratch scratch;
+    dp_noise t;
+    fl_csprng r;
+    fl_csprng_init(&r);
+    assert_int_equal(dp_noise_init(&t, (uint64_t)(sigma * sigma), NULL), FL_OK);
+    dp_noise_draw(&t, draws, N_DRAWS, &r, &scratch);
+    dp_noise_fini(&t);
+    fl_csprng_fini(&r);
+
+    const double n = N_DRAWS, variance = published(c, "variance"), kurtosis = published(c, "kurtosis");
+    double m1 = 0, m2 = 0, m4 = 0, small[6] = {0};
+    for (size_t i = 0; i < N_DRAWS; i++) {
+        double square = (double)draws[i] * (double)draws[i];
+        m1 += (double)draws[i] / n;
+        m2 += square / n;
+        m4 += square * square / n;
+        if (draws[i] >= 0 && draws[i] < 6)
+            small[draws[i]] += 1 / n;
+    }
+    near(sigma, "mean", m1, 0, sqrt(variance / n));
+    near(sigma, "variance", m2, variance, variance * sqrt((kurtosis - 1) / n));
+    /* of x^4, whose eighth moment is 105 sigma^8 */
+    near(sigma, "kurtosis", m4 / (variance * variance), kurtosis, sqrt(105 / n));
+    for (int x = 0; x < 6; x++) {
+        char key[16];
+        snprintf(key, sizeof key, "P(X=%d)", x);
+        double p = published(c, key);
+        if (n * p >= 100)
+            near(sigma, key, small[x], p, sqrt(p * (1 - p) / n));
+    }
+    fl_json *tails = fl_json_member(c, "P(|X|>=m)");
+    for (size_t i = 0; i < fl_json_count(tails); i++) {
+        const char *key = fl_json_key_at(tails, i);
+        double p = published(tails, key), found = 0;
+        for (size_t k = 0; k < N_DRAWS; k++)
+            found += (double)(llabs(draws[k]) >= strtol(key, NULL, 10)) / n;
+        if (n * p >= 100)
+            near(sigma, key, found, p, sqrt(p * (1 - p) / n));
+    }
+}
+
+static void draws_have_the_published_moments_and_tails(void **state)
+{
+    (void)state;
+    fl_json *j = load("discrete_gaussian.json"), *cases = fl_json_member(j, "cases");
+    unsigned n = 0;
+    for (size_t i = 0; i < fl_json_count(cases); i++) {
+        double sigma = 0;
+        assert_true(fl_json_real(fl_json_at(cases, i), "sigma", &sigma));
+        if (sigma != floor(sigma)) /* S2 is an integer here */
+            continue;
+        check_draws(fl_json_at(cases, i), sigma);
+        n++;
+    }
+    assert_true(n >= 3);
+    fl_json_free(j);
+}
+
 int main(void)
 {
     char path[FL_PATH_MAX];
@@ -138,6 +218,7 @@ int main(void)
         cmocka_unit_test(integer_orders_agree_to_1e_9),
         cmocka_unit_test(epsilon_is_never_below_the_certified_lower_bound),
         cmocka_unit_test(the_law_of_the_noise_is_the_published_one),
+        cmocka_unit_test(draws_have_the_published_moments_and_tails),
         cmocka_unit_test(bounds_of_one_run_are_the_published_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
