@@ -1,7 +1,6 @@
 #include "coordinator/fold.h"
 
 #include "coordinator/query.h"
-#include "train/dpsgd.h"
 #include "train/model.h"
 #include "train/server.h"
 
@@ -116,10 +115,11 @@ static fl_code list_updates(coord_store *s, const char *study, uint32_t round, u
 static fl_code read_update(coord_store *s, int64_t *values, fl_buf *bytes, const nn_plan *plan, const update *u,
                            fl_err *err)
 {
+    const dp_update_shape shape = nn_plan_update(plan);
     fl_buf_clear(bytes);
     fl_code rc = fl_objects_get(s->objects, bytes, &u->hash, err);
     if (rc == FL_OK)
-        rc = nn_update_unpack(values, plan->n_weights, plan->update_bits, bytes->bytes, bytes->size, err);
+        rc = dp_update_read(values, NULL, &shape, bytes->bytes, bytes->size, err);
     if (rc == FL_OK)
         return FL_OK;
     fl_fail_in(err, "update of %s", u->site);
@@ -135,8 +135,9 @@ static fl_code sum_updates(coord_store *s, int64_t *sum, uint64_t *declared, con
     if (plan->update_bits > 62 || (int64_t)n > INT64_MAX >> (plan->update_bits - 1))
         return fl_fail(err, FL_EREFUSED, "%u updates of %u bits do not fit into 64-bit sums", n, plan->update_bits);
     fl_buf bytes;
-    fl_buf_init(&bytes, nn_update_size(plan->n_weights, plan->update_bits));
-    int64_t *values = malloc(plan->n_weights * sizeof *values);
+    const dp_update_shape shape = nn_plan_update(plan);
+    fl_buf_init(&bytes, dp_update_size(&shape));
+    int64_t *values = malloc(shape.coordinates * sizeof *values); /* weights, then the probe, which nobody sums */
     fl_code rc = values ? FL_OK : no_memory(err);
     for (uint32_t i = 0; rc == FL_OK && i < n; i++)
         if ((rc = read_update(s, values, &bytes, plan, &list[i], err)) == FL_OK) {

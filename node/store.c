@@ -249,6 +249,7 @@ fl_code node_store_enrolled(node_store *s, const char *coordinator, const char *
 
 void node_plan_describe(node_plan *out, const nn_plan *plan)
 {
+    const dp_update_shape shape = nn_plan_update(plan);
     memset(out, 0, sizeof *out);
     out->readable = true;
     out->hash = plan->hash;
@@ -259,10 +260,11 @@ void node_plan_describe(node_plan *out, const nn_plan *plan)
     out->clip_units = plan->clip_units;
     out->noise_variance = plan->noise_variance;
     out->rate = plan->rate;
-    out->coordinates = plan->n_weights;
+    out->coordinates = plan->n_weights + plan->probe;
+    out->probe = plan->probe;
     out->update_bits = plan->update_bits;
     out->model_bytes = 4 * (uint64_t)plan->n_weights;
-    out->update_bytes = nn_update_size(plan->n_weights, plan->update_bits);
+    out->update_bytes = dp_update_size(&shape);
     strcpy(out->sampling_rate, plan->sampling_rate);
     strcpy(out->clip_norm, plan->clip_norm);
     strcpy(out->noise_multiplier, plan->noise_multiplier);

@@ -36,23 +36,22 @@ fl_code node_update_make(fl_hash *update_hash, uint64_t *size_bytes, nn_trainer 
                          const float *weights, uint64_t declared_patients, uint32_t round, fl_objects *objects,
                          const atomic_bool *cancel, fl_err *err)
 {
-    const size_t n = plan->n_weights, size = nn_update_size(n, plan->update_bits);
-    int64_t *u = malloc(n * sizeof *u);
+    const dp_update_shape shape = nn_plan_update(plan);
+    const size_t size = dp_update_size(&shape);
+    dp_noised *u = NULL;
     uint8_t *packed = malloc(size);
     fl_csprng random;
     fl_csprng_init(&random);
-    fl_code rc = FL_OK;
-    if (!u || !packed)
-        rc = fl_fail(err, FL_EENV, "training: out of memory");
-    else if ((rc = nn_trainer_update(trainer, u, weights, declared_patients, round, &random, cancel, err)) == FL_OK) {
-        nn_update_pack(packed, u, n, plan->update_bits);
+    fl_code rc = packed ? dp_noised_create(&u, shape.coordinates, err)
+                        : fl_fail(err, FL_EENV, "training: out of memory");
+    if (rc == FL_OK &&
+        (rc = nn_trainer_update(trainer, u, weights, declared_patients, round, &random, cancel, err)) == FL_OK) {
+        dp_update_pack(packed, &shape, u, NULL);
         rc = fl_objects_put(objects, update_hash, packed, size, err);
         *size_bytes = size;
     }
     fl_csprng_fini(&random);
-    if (u)
-        fl_wipe(u, n * sizeof *u);
-    free(u);
+    dp_noised_destroy(u);
     free(packed);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "privacy/decimal.h"
 #include "privacy/entry.h"
 #include "privacy/noise.h"
+#include "privacy/update.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -108,7 +109,7 @@ static const field fields[] = {
     {"coordinates",          V_INT,     AT(coordinates),          K(RESERVE), 1, UINT32_MAX, V(2)},
     {"probe",                V_INT,     AT(probe),                K(RESERVE), 0, UINT32_MAX, V(2)},
     {"update_bits",          V_INT,     AT(update_bits),          K(RESERVE), 8, 64, V(2)},
-    {"cells",                V_INT,     AT(cells),                K(OTHER_RELEASE), 1, UINT32_MAX, V(2)},
+    {"cells",                V_INT,     AT(cells),                K(OTHER_RELEASE), 1, DP_UPDATE_MAX_CELLS, V(2)},
     {"what",                 V_CODES,   AT(what),                 K(OTHER_RELEASE), 0, 0, V(2)},
     {"cohort",               V_INT,     AT(cohort),               K(RESERVE), 1, UINT32_MAX, BOTH},
     {"model_hash",           V_HASH,    AT(model_hash),           K(RESERVE) | K(ROUND_OPEN) | K(AGGREGATE) | K(PUBLISH), 0, 0, BOTH},

@@ -1,6 +1,7 @@
 /* The node's half of the rules in replay.h. */
 #include "privacy/decimal.h"
 #include "privacy/replay_state.h"
+#include "privacy/update.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -95,9 +96,10 @@ static void check_numbers(dp_checker *c, const dp_entry *e)
         dp_report(c, WHY_BUDGET, "RESERVE with clip_norm %s", e->clip_norm);
     if (strcmp(e->mechanism, DP_MECHANISM_STEP) != 0)
         dp_report(c, WHY_BUDGET, "RESERVE of the unknown mechanism %s", e->mechanism);
-    if (e->v != 1 && (e->probe >= e->coordinates || e->update_bits % 8 != 0))
-        dp_report(c, WHY_BUDGET, "RESERVE of an update of %u coordinates, %u of them without a weight, at %u bits",
-                  e->coordinates, e->probe, e->update_bits);
+    const dp_update_shape shape = {e->coordinates, e->probe, e->update_bits, 0};
+    fl_err err = {.code = FL_OK};
+    if (e->v != 1 && dp_update_check(&shape, &err) != FL_OK)
+        dp_report(c, WHY_BUDGET, "RESERVE of an impossible %s", err.text);
 }
 
 static void check_budget(dp_checker *c, const dp_entry *e, double cost)
@@ -170,10 +172,11 @@ static void check_reserve(dp_checker *c, const dp_entry *e)
 
 static const char *const debit_words[] = {"RESERVED", "STARTED", "RELEASED", "ACKED", "BURNED"};
 
-/* The update of a debit: its coordinates, packed, and the cells of what travels with them, 8 bytes each. */
+/* The update of a debit, with what travels in it; 0 when there is none so long. */
 static uint64_t bytes_of(const dp_debit *d)
 {
-    return (uint64_t)d->coordinates * (d->update_bits / 8) + 8 * (uint64_t)d->cells;
+    const dp_update_shape shape = {d->coordinates, d->probe, d->update_bits, d->cells};
+    return dp_update_check(&shape, NULL) == FL_OK ? dp_update_size(&shape) : 0;
 }
 
 static void check_debit(dp_checker *c, const dp_entry *e)

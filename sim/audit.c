@@ -165,7 +165,7 @@ static void score(canary *list, uint32_t n, const int64_t *u)
     }
 }
 
-static fl_code train(int64_t *u, const nn_plan *plan, const canary *list, uint32_t n, fl_pool *pool, fl_csprng *r,
+static fl_code train(dp_noised *u, const nn_plan *plan, const canary *list, uint32_t n, fl_pool *pool, fl_csprng *r,
                      fl_err *err)
 {
     static const float zeros[WEIGHTS];
@@ -183,11 +183,11 @@ static fl_code train(int64_t *u, const nn_plan *plan, const canary *list, uint32
 static fl_code run(canary *list, const sim_audit_options *o, const nn_plan *plan, fl_pool *pool, uint32_t trial,
                    fl_err *err)
 {
-    static int64_t u[WEIGHTS];
+    dp_noised *u = NULL;
     const uint32_t n_hospitals = (o->canaries + PER_HOSPITAL - 1) / PER_HOSPITAL;
-    fl_code rc = FL_OK;
     fl_csprng r;
     fl_rng rng;
+    fl_code rc = dp_noised_create(&u, plan->n_weights + plan->probe, err);
     fl_rng_init(&rng, o->seed, trial);
     flip(list, o->canaries, &rng);
     fl_csprng_init(&r);
@@ -195,11 +195,12 @@ static fl_code run(canary *list, const sim_audit_options *o, const nn_plan *plan
         canary *first = list + (size_t)h * PER_HOSPITAL;
         uint32_t n = h + 1 < n_hospitals ? PER_HOSPITAL : o->canaries - h * PER_HOSPITAL;
         rc = train(u, plan, first, n, pool, &r, err);
-        score(first, n, u);
+        score(first, n, dp_noised_values(u));
         if (o->progress)
             o->progress(o->ctx, trial * n_hospitals + h + 1, o->trials * n_hospitals);
     }
     fl_csprng_fini(&r);
+    dp_noised_destroy(u);
     return rc;
 }
 

@@ -189,28 +189,27 @@ static const fl_cli_option world_options[] = {
     {0},
 };
 
-/* Training without data: a vector that the seed, the node and the round decide, and fresh bytes in it so that two
- * attempts at one round never agree. */
+/* Training without data: what a hospital without patients releases, noise. Two attempts at one round never agree. */
 static fl_code stub_train(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,
                           uint64_t *size_bytes, fl_err *err)
 {
     const nn_plan *plan = ctx;
-    fl_rng r;
-    fl_hash d = fl_sha256(what->debit, sizeof what->debit);
-    uint64_t seed;
-    memcpy(&seed, d.bytes, sizeof seed);
-    fl_rng_init(&r, seed, node);
-    int64_t *u = malloc(plan->n_weights * sizeof *u);
-    *size_bytes = nn_update_size(plan->n_weights, plan->update_bits);
+    const dp_update_shape shape = nn_plan_update(plan);
+    dp_noised *u = NULL;
+    fl_csprng random;
+    (void)node;
+    (void)what;
+    *size_bytes = dp_update_size(&shape);
     uint8_t *bytes = malloc(*size_bytes);
-    fl_code rc = u && bytes ? FL_OK : fl_fail(err, FL_EENV, "out of memory");
+    fl_csprng_init(&random);
+    fl_code rc = bytes ? dp_noised_create(&u, shape.coordinates, err) : fl_fail(err, FL_EENV, "out of memory");
     if (rc == FL_OK) {
-        for (uint32_t i = 0; i < plan->n_weights; i++)
-            u[i] = (int64_t)fl_rng_below(&r, 2001) - 1000;
-        nn_update_pack(bytes, u, plan->n_weights, plan->update_bits);
+        dp_noised_draw(u, plan->noise_variance, &random);
+        dp_update_pack(bytes, &shape, u, NULL);
         rc = fl_objects_put(objects, hash, bytes, *size_bytes, err);
     }
-    free(u);
+    dp_noised_destroy(u);
+    fl_csprng_fini(&random);
     free(bytes);
     return rc;
 }

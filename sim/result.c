@@ -13,7 +13,7 @@
 /* ---- a federation in one loop ----------------------------------------------------------------------------------- */
 
 static fl_code one_round(nn_server *server, const nn_plan *plan, nn_trainer **trainers, const uint64_t *declared,
-                         uint32_t n, int64_t *u, int64_t *sum, uint32_t round, fl_csprng *random, fl_err *err)
+                         uint32_t n, dp_noised *u, int64_t *sum, uint32_t round, fl_csprng *random, fl_err *err)
 {
     uint64_t total = 0;
     memset(sum, 0, plan->n_weights * sizeof *sum);
@@ -22,7 +22,7 @@ static fl_code one_round(nn_server *server, const nn_plan *plan, nn_trainer **tr
                                        err);
         if (rc)
             return rc;
-        nn_server_sum(sum, u, plan->n_weights);
+        nn_server_sum(sum, dp_noised_values(u), plan->n_weights);
         total += declared[i];
     }
     return nn_server_apply(server, plan, sum, total, round, err);
@@ -33,10 +33,14 @@ fl_code sim_train(float *weights, const nn_plan *plan, const nn_dataset *const *
 {
     nn_server server = {0};
     nn_trainer *trainers[SIM_MAX_HOSPITALS] = {0};
-    int64_t *u = malloc(plan->n_weights * sizeof *u), *sum = malloc(plan->n_weights * sizeof *sum);
+    dp_noised *u = NULL;
+    int64_t *sum = malloc(plan->n_weights * sizeof *sum);
     fl_csprng random;
     fl_csprng_init(&random);
-    fl_code rc = u && sum ? nn_server_init(&server, plan, err) : fl_fail(err, FL_EENV, "training: out of memory");
+    fl_code rc = sum ? dp_noised_create(&u, plan->n_weights + plan->probe, err)
+                     : fl_fail(err, FL_EENV, "training: out of memory");
+    if (rc == FL_OK)
+        rc = nn_server_init(&server, plan, err);
     for (uint32_t i = 0; i < n && rc == FL_OK; i++)
         rc = nn_trainer_create(&trainers[i], plan, datasets[i], pool, err);
     for (uint32_t r = 0; r < plan->rounds && rc == FL_OK; r++) {
@@ -50,7 +54,7 @@ fl_code sim_train(float *weights, const nn_plan *plan, const nn_dataset *const *
         nn_trainer_destroy(trainers[i]);
     nn_server_fini(&server);
     fl_csprng_fini(&random);
-    free(u);
+    dp_noised_destroy(u);
     free(sum);
     return rc;
 }

@@ -5,7 +5,6 @@
 #include "crypto/hash.h"
 #include "privacy/clip.h"
 #include "privacy/decimal.h"
-#include "privacy/noise.h"
 #include "train/gemm.h"
 #include <assert.h>
 #include <pthread.h>
@@ -31,7 +30,7 @@ struct nn_trainer {
     fl_hash augmentation_key;
     fl_arena arena;
     float *w;         /* the local weights of the steps */
-    int64_t *y;       /* noise, then the step's release */
+    dp_noised *y;     /* noise, then the step's release */
     uint32_t *chosen; /* patients of the step */
     unsigned n_threads;
     bench *benches;
@@ -73,12 +72,10 @@ static fl_code make_benches(nn_trainer *t, fl_err *err)
     size_t sums = t->n * sizeof(int64_t), chosen = t->data->n_patients * sizeof(uint32_t);
     size_t each = fl_arena_round(image) + 2 * fl_arena_round(floats) + fl_arena_round(t->n * sizeof(int32_t)) +
                   fl_arena_round(sums);
-    fl_code rc = fl_arena_init(
-        &t->arena, t->n_threads * each + fl_arena_round(floats) + fl_arena_round(sums) + fl_arena_round(chosen), err);
+    fl_code rc = fl_arena_init(&t->arena, t->n_threads * each + fl_arena_round(floats) + fl_arena_round(chosen), err);
     if (rc != FL_OK)
         return rc;
     t->w = fl_arena_cut(&t->arena, floats);
-    t->y = fl_arena_cut(&t->arena, sums);
     t->chosen = fl_arena_cut(&t->arena, chosen);
     for (unsigned i = 0; i < t->n_threads; i++) {
         bench *b = &t->benches[i];
@@ -121,6 +118,8 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
         t->n = nn_model_n_weights(t->model);
         rc = make_benches(t, err);
     }
+    if (rc == FL_OK)
+        rc = dp_noised_create(&t->y, t->n + plan->probe, err);
     if (rc != FL_OK) {
         nn_trainer_destroy(t);
         return rc;
@@ -139,7 +138,7 @@ static void wipe(nn_trainer *t)
         fl_wipe(b->z, t->n * sizeof *b->z);
         fl_wipe(b->sum, t->n * sizeof *b->sum);
     }
-    fl_wipe(t->y, t->n * sizeof *t->y);
+    dp_noised_clear(t->y);
     fl_wipe(t->chosen, t->data->n_patients * sizeof *t->chosen);
 }
 
@@ -151,6 +150,7 @@ void nn_trainer_destroy(nn_trainer *t)
         nn_workspace_destroy(t->benches[i].ws);
     free(t->benches);
     fl_arena_fini(&t->arena);
+    dp_noised_destroy(t->y);
     nn_model_destroy(t->model);
     free(t);
 }
@@ -268,20 +268,18 @@ static void add_patient(void *context, size_t index, unsigned thread)
 static void release_step(nn_trainer *t, const step_job *job, fl_csprng *csprng)
 {
     if (t->plan.is_private)
-        dp_noise_fill(t->y, t->n, t->plan.noise_variance, csprng);
+        dp_noised_draw(t->y, t->plan.noise_variance, csprng);
     else
-        memset(t->y, 0, t->n * sizeof *t->y);
+        dp_noised_clear(t->y);
     size_t n_chosen = dp_sample_patients(t->chosen, t->data->n_patients, t->plan.rate, csprng);
     for (unsigned i = 0; i < t->n_threads; i++)
         memset(t->benches[i].sum, 0, t->n * sizeof *t->benches[i].sum);
     fl_pool_run(t->pool, n_chosen, add_patient, (void *)job);
-    for (unsigned i = 0; i < t->n_threads; i++) {
-        for (size_t j = 0; j < t->n; j++)
-            t->y[j] += t->benches[i].sum[j];
-    }
+    for (unsigned i = 0; i < t->n_threads; i++)
+        dp_noised_add_sum(t->y, t->benches[i].sum, t->n);
 }
 
-fl_code nn_trainer_update(nn_trainer *t, int64_t *u, const float *weights, uint64_t declared_patients, uint32_t round,
+fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uint64_t declared_patients, uint32_t round,
                           fl_csprng *csprng, const atomic_bool *cancel, fl_err *err)
 {
     assert(declared_patients >= 1);
@@ -289,18 +287,18 @@ fl_code nn_trainer_update(nn_trainer *t, int64_t *u, const float *weights, uint6
     double scale = t->plan.local_learning_rate * nn_plan_grid(&t->plan) /
                    (dp_rate_to_double(t->plan.rate) * (double)declared_patients);
     memcpy(t->w, weights, t->n * sizeof *t->w);
-    memset(u, 0, t->n * sizeof *u);
+    dp_noised_clear(u);
     for (uint32_t k = 0; k < t->plan.local_steps && !is_cancelled(cancel); k++) {
         step_job job = {.t = t, .round = round, .step = k, .cancel = cancel};
         release_step(t, &job, csprng);
-        for (size_t j = 0; j < t->n; j++) {
-            u[j] += t->y[j];
-            t->w[j] = (float)(t->w[j] - scale * (double)t->y[j]);
-        }
+        dp_noised_add(u, t->y);
+        const int64_t *y = dp_noised_values(t->y);
+        for (size_t j = 0; j < t->n; j++)
+            t->w[j] = (float)(t->w[j] - scale * (double)y[j]);
     }
     wipe(t);
     if (is_cancelled(cancel)) {
-        fl_wipe(u, t->n * sizeof *u);
+        dp_noised_clear(u);
         return fl_fail(err, FL_EBUSY, "training: cancelled");
     }
     return FL_OK;

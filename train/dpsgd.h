@@ -3,14 +3,15 @@
  *
  * For each of the K steps (design: the grid; Abadi et al. 2016 with patients for examples):
  *
- *     noise   N_Z(0, S^2)^d                       all of it drawn first
+ *     noise   N_Z(0, S^2)^(d + probe)             all of it drawn first, in one call
  *     sample  every patient with probability q, independently
  *     g_p     mean over the patient's images and their augmentations of the gradient at w
  *     z_p     dp_clip_to_grid(g_p), |z_p| <= R    a pure function of (patient, weights, plan)
  *     y       sum_p z_p + noise                   exact int64; an empty sample releases noise
  *     w  <-   w - eta * gamma / (q * declared) * y
  *
- * and u = sum_k y_k. Nothing else about the steps is kept: noise, accumulators and gradients are wiped.
+ * and u = sum_k y_k, which goes on as a dp_noised (privacy/update.h): its last `probe` values are noise alone, no patient
+ * reaches them. Nothing else about the steps is kept: noise, accumulators and gradients are wiped.
  *
  * When the plan is not private (simulator alone) the same is done with zero noise. The clip stays, as a part of the
  * optimiser: a learning rate is chosen for clipped gradients. Plain SGD is a clip_norm larger than any gradient.
@@ -27,6 +28,7 @@
 #include "base/buf.h"
 #include "base/pool.h"
 #include "crypto/csprng.h"
+#include "privacy/update.h"
 #include "train/dataset.h"
 #include "train/model.h"
 #include "train/plan.h"
@@ -40,10 +42,10 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
                           fl_err *err) FL_MUST_USE;
 void nn_trainer_destroy(nn_trainer *t);
 
-/* u (n_weights) out; weights are not changed. declared_patients >= 1 is the public number of the policy.
- * cancel (may be NULL): when it becomes true the update is given up within one patient's time, u is zeroed and the
+/* u (n_weights + probe) out, whatever it held; weights are not changed. declared_patients >= 1 is the public number of the policy.
+ * cancel (may be NULL): when it becomes true the update is given up within one patient's time, u is cleared and the
  * answer is FL_EBUSY. csprng is used on the caller's thread only. */
-fl_code nn_trainer_update(nn_trainer *t, int64_t *u, const float *weights, uint64_t declared_patients, uint32_t round,
+fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uint64_t declared_patients, uint32_t round,
                           fl_csprng *csprng, const atomic_bool *cancel, fl_err *err) FL_MUST_USE;
 
 /* z_p (n_weights) of one patient: what update adds to the sum. thread < the pool's threads chooses the memory.
@@ -52,12 +54,5 @@ void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *
                       unsigned thread);
 
 const nn_model *nn_trainer_model(const nn_trainer *t);
-
-/* Packed updates: little-endian two's complement of `bits` (8..64, a multiple of 8), clamped to the width; exactly
- * n * bits / 8 bytes, no header. unpack accepts every byte string of the right length (FL_EFORMAT otherwise). */
-size_t nn_update_size(size_t n, uint32_t bits);
-void nn_update_pack(uint8_t *bytes, const int64_t *u, size_t n, uint32_t bits);
-fl_code nn_update_unpack(int64_t *u, size_t n, uint32_t bits, const uint8_t *bytes, size_t n_bytes,
-                         fl_err *err) FL_MUST_USE;
 
 #endif

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT 1
+#define FORMAT 2
 
 static const char *const server_names[] = {"sgd", "momentum"};
 static const char *const schedule_names[] = {"constant", "cosine"};
@@ -28,6 +28,18 @@ double nn_plan_grid(const nn_plan *plan)
     double clip_norm = 0;
     bool ok = dp_decimal_value(&clip_norm, plan->clip_norm);
     return ok ? clip_norm / plan->clip_units : NAN;
+}
+
+dp_update_shape nn_plan_update(const nn_plan *plan)
+{
+    return (dp_update_shape){
+        .coordinates = plan->n_weights + plan->probe, .probe = plan->probe, .bits = plan->update_bits};
+}
+
+/* Format 1 had no probe: one plan has one text. */
+static int format_of(const nn_plan *plan)
+{
+    return plan->probe > 0 ? FORMAT : 1;
 }
 
 /* --- checks ---------------------------------------------------------------------------------------------------- */
@@ -141,6 +153,7 @@ static fl_code check_training(const nn_plan *p, fl_err *err)
         {"augmentations", p->augmentations, 1, 64},
         {"shift", p->shift, 0, 64},
         {"allowance_rounds", p->allowance_rounds, 0, 100000},
+        {"probe", p->probe, 0, 1 << 20},
     };
     const struct {
         const char *name;
@@ -314,6 +327,7 @@ static const struct {
 
 #define N_ROWS(table) (sizeof(table) / sizeof(table)[0])
 #define N_OTHERS      12 /* the members set one by one below */
+#define N_SECOND      1  /* and those of format 2 */
 
 static fl_json *to_json(const nn_plan *p)
 {
@@ -330,7 +344,9 @@ static fl_json *to_json(const nn_plan *p)
     fl_json_push_int(input, p->width);
     char seed[17];
     snprintf(seed, sizeof seed, "%016llx", (unsigned long long)p->seed);
-    fl_json_set_int(j, "format", FORMAT);
+    fl_json_set_int(j, "format", format_of(p));
+    if (format_of(p) > 1)
+        fl_json_set_int(j, "probe", p->probe);
     fl_json_set(j, "input", input);
     fl_json_set(j, "classes", array_of(p->classes[0], sizeof p->classes[0], p->n_classes));
     fl_json_set(j, "sites", array_of(p->sites[0], sizeof p->sites[0], p->n_sites));
@@ -469,8 +485,10 @@ static fl_code read_others(nn_plan *p, const fl_json *j, fl_err *err)
     int64_t format, variance;
     int server, schedule, average;
     const char *strategy = fl_json_text(j, "strategy");
-    if (!fl_json_int(j, "format", &format) || format != FORMAT)
-        return fl_fail(err, FL_EFORMAT, "plan: not of format %d", FORMAT);
+    if (!fl_json_int(j, "format", &format) || format < 1 || format > FORMAT)
+        return fl_fail(err, FL_EFORMAT, "plan: not of format 1 to %d", FORMAT);
+    if (format > 1 && (!get_count(&p->probe, j, "probe") || format_of(p) != format))
+        return missing("probe", err);
     if (!get_input(p, j))
         return missing("input", err);
     if (!get_texts(p->classes[0], sizeof p->classes[0], NN_PLAN_MAX_CLASSES, &p->n_classes,
@@ -503,9 +521,11 @@ static fl_code read_json(nn_plan *p, const fl_json *j, fl_err *err)
 {
     if (!fl_json_is_object(j))
         return fl_fail(err, FL_EFORMAT, "plan: is not an object");
-    if (fl_json_count(j) != N_ROWS(counts) + N_ROWS(reals) + N_ROWS(texts) + N_OTHERS)
-        return fl_fail(err, FL_EFORMAT, "plan: has %zu members, expected %zu", fl_json_count(j),
-                       N_ROWS(counts) + N_ROWS(reals) + N_ROWS(texts) + N_OTHERS);
+    int64_t format = 1;
+    (void)fl_json_int(j, "format", &format);
+    const size_t expected = N_ROWS(counts) + N_ROWS(reals) + N_ROWS(texts) + N_OTHERS + (format > 1 ? N_SECOND : 0);
+    if (fl_json_count(j) != expected)
+        return fl_fail(err, FL_EFORMAT, "plan: has %zu members, expected %zu", fl_json_count(j), expected);
     fl_code rc = read_tables(p, j, err);
     return rc == FL_OK ? read_others(p, j, err) : rc;
 }

@@ -5,6 +5,8 @@
  * plan_hash (SHA-256 of the JSON text) is what a person at the hospital approves. Every number that decides bits or
  * privacy is an integer or an exact decimal text in the plan; doubles are read from those texts once.
  *
+ * format is 1, or 2 when the plan has a probe: a plan of format 1, made before there were any, keeps its text and hash.
+ *
  * Parsing is strict: an unknown member, a missing one, a value out of range or a text that is not canonical is
  * FL_EFORMAT; parse(text) followed by write gives the same text.
  */
@@ -14,6 +16,7 @@
 #include "base/buf.h"
 #include "base/object.h"
 #include "privacy/sample.h"
+#include "privacy/update.h"
 
 #define NN_PLAN_MAX_BYTES   16384
 #define NN_PLAN_MAX_CLASSES 32
@@ -56,6 +59,7 @@ typedef struct nn_plan {
     bool mirror;               /* an augmented image is mirrored left and right, with probability 1/2 */
     uint32_t shift;            /* and shifted by up to so many pixels each way */
     uint32_t update_bits;      /* width of one packed value of an update: 16, 24, 32, 40 or 48 */
+    uint32_t probe;            /* integers of an update that belong to no weight: privacy/update.h */
     uint64_t seed;             /* public: initial weights, augmentation */
     fl_hash hash;              /* SHA-256 of the canonical text */
 } nn_plan;
@@ -74,6 +78,8 @@ void nn_plan_explain(fl_buf *out, const nn_plan *plan);
 /* The same plan without noise, for the baselines of the simulator: is_private false, noise_variance 0, another hash.
  * A node refuses such a plan. */
 fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err) FL_MUST_USE;
+/* What a hospital sends in a round: always so many bytes. */
+dp_update_shape nn_plan_update(const nn_plan *plan);
 double nn_plan_grid(const nn_plan *plan); /* gamma = clip_norm / clip_units */
 
 #endif

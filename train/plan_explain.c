@@ -47,8 +47,12 @@ static void explain_training(fl_buf *out, const nn_plan *p)
     fl_buf_printf(out, " Server: %s, learning rate %g%s.\n", p->server == NN_SERVER_MOMENTUM ? "momentum" : "sgd",
                   p->server_learning_rate * p->local_learning_rate,
                   p->average == NN_AVERAGE_NONE ? "" : ", the released model is an average over rounds");
-    fl_buf_printf(out, "What leaves the hospital in a round: one message of %llu bytes, always of this size.\n",
-                  (unsigned long long)p->n_weights * (p->update_bits / 8));
+    fl_buf_printf(
+        out, "What leaves the hospital in a round: one message of %llu bytes, always of this size.\n",
+        (unsigned long long)dp_update_size(&(dp_update_shape){p->n_weights + p->probe, p->probe, p->update_bits, 0}));
+    if (p->probe > 0)
+        fl_buf_printf(out, "%u of its integers belong to no weight: noise alone, so that an auditor can look for it.\n",
+                      p->probe);
     fl_buf_printf(out,
                   "When it leaves: at a whole multiple of %g s after the round was announced. Training must be shorter "
                   "than that here: otherwise the time tells how many images a round took, which epsilon does not "

@@ -3,6 +3,7 @@
  *
  *     clip_norm         auto: 0.2, a public constant
  *     clip_units        auto: the next power of two at or above 64 sqrt(n_weights)
+ *     noise_probe       auto: a quarter of the weights, rounded up, at most 4096
  *     allowance_rounds  auto: one in twenty rounds, at least one
  *     noise_multiplier  auto: the least one whose (rounds + allowance) * local_steps steps fit epsilon
  *     seed              auto: the first 8 bytes of the SHA-256 of the study's text
@@ -26,7 +27,8 @@ typedef struct study {
     char name[64], classes[1200], hospitals[3500], shape[32], architecture[512], pretrained[512], strategy[32],
         average[32];
     int labels, optimiser, schedule;
-    int64_t seed, count, local_steps, quorum, deadline_s, slot_ms, clip_units, augmentations, shift, allowance_rounds;
+    int64_t seed, count, local_steps, quorum, deadline_s, slot_ms, clip_units, augmentations, shift, allowance_rounds,
+        noise_probe;
     nn_decimal local_rate, server_rate, momentum, weight_decay;
     nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm;
     bool mirror;
@@ -66,6 +68,7 @@ static const fl_config_row rows[] = {
     {"privacy", "mirror", FL_CONFIG_BOOL, AT(mirror), 0, 0, "no", NULL, "they may be mirrored left and right", false},
     {"privacy", "shift", FL_CONFIG_INT, AT(shift), 0, 64, "0", NULL, "and shifted by up to so many pixels", false},
     {"privacy", "allowance_rounds", FL_CONFIG_INT, AT(allowance_rounds), 0, 100000, "auto", NULL, "burned rounds the noise leaves room for", true},
+    {"privacy", "noise_probe", FL_CONFIG_INT, AT(noise_probe), 0, 1 << 20, "auto", NULL, "integers of each update that hold noise alone, for auditors; auto: a quarter of the weights, at most 4096", true},
 };
 /* clang-format on */
 
@@ -326,6 +329,9 @@ static fl_code set_privacy(nn_plan *p, const study *s, const char *name, fl_err 
     p->allowance_rounds = p->rounds / 20 > 1 ? p->rounds / 20 : 1;
     if (s->allowance_rounds != INT64_MIN)
         p->allowance_rounds = (uint32_t)s->allowance_rounds;
+    p->probe = p->n_weights / 4 < 4096 ? (p->n_weights + 3) / 4 : 4096;
+    if (s->noise_probe != INT64_MIN)
+        p->probe = (uint32_t)s->noise_probe;
     rc = solve_noise(p, s, name, err);
     p->update_bits = nn_plan_update_bits(p);
     return rc;

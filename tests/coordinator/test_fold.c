@@ -75,14 +75,15 @@ static void one_update_is_the_identity(void **state)
     world *w = make(NULL, "", 1, 1);
     float before[256], after[256];
     fl_buf packed;
-    int64_t u[256];
+    int64_t u[512];
+    const dp_update_shape shape = nn_plan_update(&w->plan);
     assert_true(w->plan.n_weights <= 256);
     read_model(w, before, 0);
     contribute(w, 0, 3);
     read_model(w, after, 1);
     fl_buf_init(&packed, 1 << 20);
     world_update(w, &packed, 3);
-    assert_ok(nn_update_unpack(u, w->plan.n_weights, w->plan.update_bits, packed.bytes, packed.size, &err), err);
+    assert_ok(dp_update_read(u, NULL, &shape, packed.bytes, packed.size, &err), err);
     fl_buf_fini(&packed);
     double largest = 0;
     for (size_t i = 0; i < w->plan.n_weights; i++) {
@@ -98,15 +99,16 @@ static void weights_are_the_declared_patients(void **state)
 {
     (void)state;
     float before[256], after[256];
-    int64_t sum[256] = {0}, u[256];
+    int64_t sum[256] = {0}, u[512];
     fl_err err;
     world *w = make(NULL, "", 3, 1);
+    const dp_update_shape shape = nn_plan_update(&w->plan);
     read_model(w, before, 0);
     for (uint32_t i = 0; i < 3; i++) {
         fl_buf packed;
         fl_buf_init(&packed, 1 << 20);
         world_update(w, &packed, 20 + i);
-        assert_ok(nn_update_unpack(u, w->plan.n_weights, w->plan.update_bits, packed.bytes, packed.size, &err), err);
+        assert_ok(dp_update_read(u, NULL, &shape, packed.bytes, packed.size, &err), err);
         for (size_t k = 0; k < w->plan.n_weights; k++)
             sum[k] += u[k];
         fl_buf_fini(&packed);

@@ -4,6 +4,7 @@
 #include "coordinator/enrol.h"
 #include "proto/net/client.h"
 #include "tests/coordinator/lines.h"
+#include "tests/privacy/plain_update.h"
 #include "train/dpsgd.h"
 
 #include <arpa/inet.h>
@@ -260,15 +261,12 @@ static void join(consortium *c, int i)
 /* Polls for the announce, sends an update of zeros and i. Returns the receipt's signature, or false. */
 static wire_message release_for(consortium *c, int i, uint32_t round, const fl_hash *announce, fl_buf *update)
 {
-    const size_t n = c->plan.n_weights;
-    int64_t *u = calloc(n, sizeof *u);
+    const dp_update_shape shape = nn_plan_update(&c->plan);
+    int64_t *u = calloc(shape.coordinates + shape.cells, sizeof *u);
     u[0] = 1000 + i + 10 * (int)round;
-    uint8_t *packed = malloc(nn_update_size(n, c->plan.update_bits));
-    nn_update_pack(packed, u, n, c->plan.update_bits);
     fl_buf_init(update, 1 << 20);
-    fl_buf_add(update, packed, nn_update_size(n, c->plan.update_bits));
+    plain_update(update, &shape, u);
     free(u);
-    free(packed);
     wire_message m = {.kind = WIRE_RELEASED, .study = "s", .round = round};
     snprintf(m.debit, sizeof m.debit, "%016x%016x", round, i + 1);
     m.u.released.update_hash = fl_sha256(update->bytes, update->size);

@@ -1,5 +1,6 @@
 #include "tests/coordinator/world.h"
 
+#include "tests/privacy/plain_update.h"
 #include "train/dpsgd.h"
 
 static void on_reply(void *ctx, uint64_t ticket, const uint8_t *bytes, size_t n)
@@ -209,15 +210,13 @@ void world_head(world *w, uint32_t site)
 
 void world_update(const world *w, fl_buf *bytes, unsigned seed)
 {
-    const size_t n = w->plan.n_weights;
+    const dp_update_shape shape = nn_plan_update(&w->plan);
+    const size_t n = shape.coordinates + shape.cells;
     int64_t *u = malloc(n * sizeof *u);
-    uint8_t *packed = malloc(nn_update_size(n, w->plan.update_bits));
     for (size_t i = 0; i < n; i++)
         u[i] = (int64_t)((seed * 2654435761u + i * 40503u) % 2001) - 1000;
-    nn_update_pack(packed, u, n, w->plan.update_bits);
-    fl_buf_add(bytes, packed, nn_update_size(n, w->plan.update_bits));
+    plain_update(bytes, &shape, u);
     free(u);
-    free(packed);
 }
 
 const coord_study *world_of(const world *w, const char *study)

@@ -202,8 +202,8 @@ static void a_reserve_outside_policy_or_approval_is_found(void **state)
     RESERVE_WITH(e.round = 6000, "round 6000");
     RESERVE_WITH(e.cohort = 1, "cohort of 1");
     RESERVE_WITH(e.declared_patients = 501, "501 declared");
-    RESERVE_WITH(e.probe = e.coordinates, "1365 of them without a weight");
-    RESERVE_WITH(e.update_bits = 23, "at 23 bits");
+    RESERVE_WITH(e.probe = e.coordinates, "1365 of them without");
+    RESERVE_WITH(e.update_bits = 23, "impossible update: 23 bits");
     RESERVE_WITH(e.noise_variance--, "its variance and clip give 1.0");
     RESERVE_WITH(SET(e.noise_multiplier, "1.2"), "says noise_multiplier 1.2");
     RESERVE_WITH(e.rate--, "rate_u64");

@@ -6,6 +6,7 @@
  */
 #include "privacy/decimal.h"
 #include "sim/world.h"
+#include "tests/privacy/plain_update.h"
 #include "train/dpsgd.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,15 +23,19 @@ static fl_err err;
 static fl_code train(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,
                      uint64_t *size_bytes, fl_err *e)
 {
-    uint8_t bytes[8192];
+    const dp_update_shape shape = nn_plan_update(&plan);
     int64_t u[1024];
+    fl_buf bytes;
     (void)ctx;
-    assert_true(plan.n_weights <= 1024);
-    for (uint32_t i = 0; i < plan.n_weights; i++)
+    assert_true(shape.coordinates + shape.cells <= 1024);
+    for (uint32_t i = 0; i < shape.coordinates + shape.cells; i++)
         u[i] = (int64_t)(node + 1) * 100 + what->round + what->debit[i % 32];
-    *size_bytes = nn_update_size(plan.n_weights, plan.update_bits);
-    nn_update_pack(bytes, u, plan.n_weights, plan.update_bits);
-    return fl_objects_put(objects, hash, bytes, *size_bytes, e);
+    fl_buf_init(&bytes, 8192);
+    plain_update(&bytes, &shape, u);
+    *size_bytes = bytes.size;
+    fl_code rc = fl_objects_put(objects, hash, bytes.bytes, bytes.size, e);
+    fl_buf_fini(&bytes);
+    return rc;
 }
 
 static void make_plan(unsigned rounds, unsigned quorum, unsigned allowance)

@@ -64,8 +64,8 @@ void __real_nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, flo
                         uint32_t label);
 void __wrap_nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
                         uint32_t label);
-void __real_nn_update_pack(uint8_t *bytes, const int64_t *u, size_t n, uint32_t bits);
-void __wrap_nn_update_pack(uint8_t *bytes, const int64_t *u, size_t n, uint32_t bits);
+void __real_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noised *u, const dp_noised *cells);
+void __wrap_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noised *u, const dp_noised *cells);
 
 void __wrap_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r)
 {
@@ -147,16 +147,17 @@ double __wrap_dp_rate_to_double(dp_rate q)
     return rate;
 }
 
-void __wrap_nn_update_pack(uint8_t *bytes, const int64_t *u, size_t n, uint32_t bits)
+void __wrap_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noised *u, const dp_noised *cells)
 {
     static int64_t more[8192];
-    __real_nn_update_pack(bytes, u, n, bits);
+    const size_t n = shape->coordinates;
+    __real_dp_update_pack(bytes, shape, u, cells);
     if (broken != NOISE_AFTER_PACKING)
         return;
     assert_true(n <= 8192);
     __real_dp_noise_fill(more, n, 1, &dice);
     for (size_t i = 0; i < n; i++)
-        bytes[i * bits / 8] = (uint8_t)(bytes[i * bits / 8] + more[i]);
+        bytes[i * shape->bits / 8] = (uint8_t)(bytes[i * shape->bits / 8] + more[i]);
 }
 
 /* --- a hospital ---------------------------------------------------------------------------------------------------- */
@@ -167,7 +168,7 @@ typedef struct hospital {
     fl_pool *pool;
     nn_trainer *trainer;
     fl_csprng r;
-    int64_t u[8192];
+    dp_noised *u;
     float w[8192];
 } hospital;
 
@@ -189,6 +190,7 @@ static hospital *open_hospital(uint32_t side, uint32_t classes, const char *rate
                         .noise_variance = (uint64_t)(sigma * UNITS * sigma * UNITS),
                         .augmentations = 1,
                         .n_weights = side * side * classes};
+    assert_int_equal(dp_noised_create(&h->u, h->plan.n_weights, &err), FL_OK);
     strcpy(h->plan.spec, "linear classes nobias");
     strcpy(h->plan.clip_norm, "1");
     assert_int_equal(dp_rate_parse(&h->plan.rate, rate, &err), FL_OK);
@@ -221,12 +223,13 @@ static const int64_t *release(hospital *h)
     if (!h->trainer && nn_trainer_create(&h->trainer, &h->plan, &h->data, h->pool, &err) != FL_OK)
         fail_msg("%s", err.text);
     assert_int_equal(nn_trainer_update(h->trainer, h->u, h->w, 100, 1, &h->r, NULL, &err), FL_OK);
-    return h->u;
+    return dp_noised_values(h->u);
 }
 
 static void close_hospital(hospital *h)
 {
     nn_trainer_destroy(h->trainer);
+    dp_noised_destroy(h->u);
     fl_pool_destroy(h->pool);
     nn_dataset_fini(&h->data);
     fl_csprng_fini(&h->r);
@@ -307,8 +310,9 @@ static bool packing_adds_nothing(void)
     fl_err err;
     hospital *h = open_hospital(64, 2, "1", 1, 1);
     const int64_t *u = release(h);
-    nn_update_pack(bytes, u, 8192, 40);
-    assert_int_equal(nn_update_unpack(back, 8192, 40, bytes, sizeof bytes, &err), FL_OK);
+    const dp_update_shape shape = {.coordinates = 8192, .bits = 40};
+    dp_update_pack(bytes, &shape, h->u, NULL);
+    assert_int_equal(dp_update_read(back, NULL, &shape, bytes, sizeof bytes, &err), FL_OK);
     bool is_sound = memcmp(back, u, sizeof back) == 0;
     close_hospital(h);
     return is_sound;

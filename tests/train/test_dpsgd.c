@@ -96,12 +96,18 @@ static void some_weights(float *w, size_t n, uint64_t seed)
         w[i] = (float)(0.3 * fl_rng_normal(&rng));
 }
 
-static void update(nn_trainer *t, int64_t *u, const float *w, uint64_t declared, uint32_t round)
+/* u (n_weights + probe) */
+static void update(nn_trainer *t, const nn_plan *p, int64_t *u, const float *w, uint64_t declared, uint32_t round)
 {
     fl_csprng r;
     fl_err err;
+    dp_noised *v;
     fl_csprng_init(&r);
-    assert_int_equal(nn_trainer_update(t, u, w, declared, round, &r, NULL, &err), FL_OK);
+    assert_int_equal(dp_noised_create(&v, p->n_weights + p->probe, &err), FL_OK);
+    assert_int_equal(nn_trainer_update(t, v, w, declared, round, &r, NULL, &err), FL_OK);
+    assert_int_equal(dp_noised_draws(v), p->is_private ? p->local_steps : 0);
+    memcpy(u, dp_noised_values(v), dp_noised_size(v) * sizeof *u);
+    dp_noised_destroy(v);
     fl_csprng_fini(&r);
 }
 
@@ -167,9 +173,9 @@ static void an_update_is_the_exact_sum_of_the_patients(void **state)
             }
             assert_true(squares <= (unsigned __int128)p.clip_units * p.clip_units);
         }
-        update(t, u, w, 13, 1);
+        update(t, &p, u, w, 13, 1);
         assert_memory_equal(u, naive, p.n_weights * sizeof *u);
-        update(t, u, w, 13, 1); /* again: nothing is left over */
+        update(t, &p, u, w, 13, 1); /* again: nothing is left over */
         assert_memory_equal(u, naive, p.n_weights * sizeof *u);
         nn_trainer_destroy(t);
         fl_pool_destroy(pool);
@@ -210,7 +216,7 @@ static void without_noise_and_clip_it_is_plain_sgd(void **state)
         for (uint32_t j = 0; j < p.n_weights; j++)
             plain[j] = (float)(plain[j] - 0.5 * sum[j] / 4);
     }
-    update(t, u, w, 4, 0);
+    update(t, &p, u, w, 4, 0);
     for (uint32_t j = 0; j < p.n_weights; j++) {
         double ours = w[j] - 0.5 * nn_plan_grid(&p) * (double)u[j] / 4;
         assert_true(fabs(ours - plain[j]) < 2e-6);
@@ -310,9 +316,9 @@ static void an_empty_data_set_releases_noise_of_the_same_size(void **state)
     fl_pool *pool = a_pool(2);
     p.local_steps = 3;
     nn_trainer *t = a_trainer(&p, &d, pool);
-    update(t, u, w, 100, 0);
+    update(t, &p, u, w, 100, 0);
     expect_pure_noise(&p, u, 3);
-    update(t, again, w, 100, 0);
+    update(t, &p, again, w, 100, 0);
     assert_memory_not_equal(u, again, p.n_weights * sizeof *u); /* fresh noise each time */
     nn_trainer_destroy(t);
     fl_pool_destroy(pool);
@@ -337,8 +343,8 @@ static void a_broken_patient_adds_nothing_and_changes_nothing_else(void **state)
     memset(z, 1, sizeof z);
     nn_patient_units(t, z, 1, w, 0, 0, 0);
     assert_memory_equal(z, zeros, p.n_weights * sizeof *z);
-    update(t, u, w, 3, 0);
-    update(t_without, expected, w, 3, 0);
+    update(t, &p, u, w, 3, 0);
+    update(t_without, &p, expected, w, 3, 0);
     assert_memory_equal(u, expected, p.n_weights * sizeof *u);
     nn_trainer_destroy(t);
     nn_trainer_destroy(t_without);
@@ -371,7 +377,7 @@ static void sampling_takes_each_patient_with_its_probability(void **state)
     int64_t counts[6];
     bool is_always_the_same = true;
     for (int i = 0; i < 6; i++) {
-        update(t, u, w, 200, 0);
+        update(t, &p, u, w, 200, 0);
         counts[i] = u[at] / z[at];
         assert_int_equal(u[at] % z[at], 0);
         assert_in_range(counts[i], 50, 150);
@@ -390,16 +396,20 @@ static void a_cancelled_update_leaves_nothing(void **state)
     static const uint32_t patients[] = {1, 2, 3};
     nn_dataset d = a_dataset(patients, 3);
     static float w[2000];
-    static int64_t u[2000], zeros[2000];
+    static int64_t zeros[2000];
+    dp_noised *u;
     fl_pool *pool = a_pool(1);
     fl_csprng r;
     fl_err err;
     atomic_bool cancel = true;
     nn_trainer *t = a_trainer(&p, &d, pool);
     fl_csprng_init(&r);
-    memset(u, 1, sizeof u);
+    assert_int_equal(dp_noised_create(&u, p.n_weights, &err), FL_OK);
+    dp_noised_draw(u, 100, &r);
     assert_int_equal(nn_trainer_update(t, u, w, 3, 0, &r, &cancel, &err), FL_EBUSY);
-    assert_memory_equal(u, zeros, p.n_weights * sizeof *u);
+    assert_memory_equal(dp_noised_values(u), zeros, p.n_weights * sizeof *zeros);
+    assert_int_equal(dp_noised_draws(u), 0);
+    dp_noised_destroy(u);
     fl_csprng_fini(&r);
     nn_trainer_destroy(t);
     fl_pool_destroy(pool);
@@ -426,31 +436,38 @@ static void data_that_do_not_fit_the_plan_are_refused(void **state)
     nn_dataset_fini(&d);
 }
 
-static void packed_updates_have_a_fixed_size_and_clamp(void **state)
+/* The last values of an update belong to no weight: no patient is in them, and the steps' noise is. */
+static void the_probe_holds_noise_and_no_patient(void **state)
 {
     (void)state;
-    static const int64_t u[] = {0, 1, -1, 32767, 32768, -32768, -32769, INT64_MAX, INT64_MIN, 5};
-    static const int64_t in_16[] = {0, 1, -1, 32767, 32767, -32768, -32768, 32767, -32768, 5};
-    int64_t back[10];
-    uint8_t bytes[80];
-    fl_err err;
-    for (uint32_t bits = 16; bits <= 64; bits += 8) {
-        assert_int_equal(nn_update_size(10, bits), 10 * bits / 8);
-        nn_update_pack(bytes, u, 10, bits);
-        assert_int_equal(nn_update_unpack(back, 10, bits, bytes, 10 * bits / 8, &err), FL_OK);
-        int64_t high = (int64_t)(UINT64_MAX >> (65 - bits));
-        for (int i = 0; i < 10; i++)
-            assert_true(back[i] == (u[i] > high ? high : u[i] < -high - 1 ? -high - 1 : u[i]));
-        if (bits == 16)
-            assert_memory_equal(back, in_16, sizeof back);
-        assert_int_equal(nn_update_unpack(back, 10, bits, bytes, 10 * bits / 8 - 1, &err), FL_EFORMAT);
-        assert_int_equal(nn_update_unpack(back, 9, bits, bytes, 10 * bits / 8, &err), FL_EFORMAT);
-        assert_int_equal(nn_update_unpack(back, 0, bits, bytes, 1, &err), FL_EFORMAT);
-    }
-    static const uint8_t golden[] = {0xfe, 0xff, 0xff, 0x03, 0x00, 0x00};
-    static const int64_t two[] = {-2, 3};
-    nn_update_pack(bytes, two, 2, 24);
-    assert_memory_equal(bytes, golden, sizeof golden);
+    nn_plan p = a_plan();
+    static const uint32_t patients[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    enum { PROBE = 4000 };
+    nn_dataset d = a_dataset(patients, 10);
+    static float w[2000];
+    static int64_t u[6000];
+    p.probe = PROBE;
+    p.local_steps = 3;
+    some_weights(w, p.n_weights, 2);
+    fl_pool *pool = a_pool(2);
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    update(t, &p, u, w, 10, 1);
+    double squares = 0, expected = PROBE * 3.0 * (double)p.noise_variance;
+    for (uint32_t i = 0; i < PROBE; i++)
+        squares += (double)u[p.n_weights + i] * (double)u[p.n_weights + i];
+    /* chi-square with 4000 degrees of freedom: its relative standard deviation is 0.0224, so 0.16 is 7 of them, < 1e-10 */
+    assert_true(fabs(squares / expected - 1) < 0.16);
+    nn_trainer_destroy(t);
+
+    p.is_private = false;
+    p.noise_variance = 0;
+    t = a_trainer(&p, &d, pool);
+    update(t, &p, u, w, 10, 1);
+    for (uint32_t i = 0; i < PROBE; i++)
+        assert_true(u[p.n_weights + i] == 0);
+    nn_trainer_destroy(t);
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
 }
 
 int main(void)
@@ -466,7 +483,7 @@ int main(void)
         cmocka_unit_test(sampling_takes_each_patient_with_its_probability),
         cmocka_unit_test(a_cancelled_update_leaves_nothing),
         cmocka_unit_test(data_that_do_not_fit_the_plan_are_refused),
-        cmocka_unit_test(packed_updates_have_a_fixed_size_and_clamp),
+        cmocka_unit_test(the_probe_holds_noise_and_no_patient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,8 @@ static void every_auto_becomes_a_number(void **state)
     assert_true(dp_epsilon_rdp(&s, 1, 1e-5, NULL) <= 8.0);
     s.sigma -= 2e-6;
     assert_true(dp_epsilon_rdp(&s, 1, 1e-5, NULL) > 8.0 - 1e-4);
+    assert_int_equal(p.probe, p.n_weights / 4 < 4096 ? (p.n_weights + 3) / 4 : 4096);
+    assert_int_equal(nn_plan_update(&p).coordinates, p.n_weights + p.probe);
     /* the width holds the noise and two thousand patients who agree */
     double need = 12 * sqrt((double)p.noise_variance) + 2000.0 * p.clip_units;
     assert_true(need < ldexp(1, (int)p.update_bits - 1));
@@ -97,16 +99,20 @@ static void a_plan_survives_its_json_and_keeps_its_hash(void **state)
 {
     (void)state;
     char other[2500];
-    for (int variant = 0; variant < 3; variant++) {
+    for (int variant = 0; variant < 4; variant++) {
         snprintf(other, sizeof other, "%s%s", study,
                  variant == 1   ? "noise_multiplier = 3.25\nallowance_rounds = 0\naugmentations = 3\n"
                  : variant == 2 ? "clip_units = 100000\n[local]\nlearning_rate = 0.0625\n"
+                 : variant == 3 ? "noise_probe = 0\n"
                                 : "");
         nn_plan p = from(other), back;
         fl_err err;
         fl_buf text = json_of(&p);
         if (nn_plan_parse(&back, (const char *)text.bytes, text.size, &err) != FL_OK)
             fail_msg("%s", err.text);
+        /* without a probe it is the text of format 1, as it was before there were any */
+        assert_true((strstr((char *)text.bytes, "\"format\":1,") != NULL) == (variant == 3));
+        assert_true((strstr((char *)text.bytes, "\"probe\"") == NULL) == (variant == 3));
         fl_buf again = json_of(&back);
         assert_int_equal(text.size, again.size);
         assert_memory_equal(text.bytes, again.bytes, text.size);
@@ -187,7 +193,10 @@ static void plans_that_contradict_themselves_are_refused(void **state)
     refused_json("\"classes\":[\"normal\"", "\"classes\":[\"nor mal\"", "class 0");
     refused_json("\"classes\":[\"normal\"", "\"classes\":[\"pneumonia\"", "one name");
     refused_json("\"name\":\"first\"", "\"name\":\"a/b\"", "name is not");
-    refused_json("\"format\":1", "\"format\":2", "format");
+    refused_json("\"format\":2", "\"format\":3", "format");
+    refused_json("\"format\":2", "\"format\":1", "members");
+    refused_json("\"probe\":", "\"probe\":-", "probe");
+    refused_json("\"probe\":", "\"probe\":1048577", "probe");
     refused_json("\"update_bits\":", "\"update_bits\":1", "update_bits");
     refused_json("\"quorum\":2", "\"quorum\":0", "quorum is 0");
 }

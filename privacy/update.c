@@ -1,0 +1,166 @@
+#include "privacy/update.h"
+
+#include "privacy/noise.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct dp_noised {
+    size_t n;
+    uint64_t draws;
+    bool is_plain; /* something was added that holds no noise */
+    int64_t *values;
+};
+
+/* --- values that hold noise ------------------------------------------------------------------------------------ */
+
+fl_code dp_noised_create(dp_noised **out, size_t n, fl_err *err)
+{
+    dp_noised *v = calloc(1, sizeof *v);
+    if (v)
+        v->values = calloc(n ? n : 1, sizeof *v->values);
+    if (!v || !v->values) {
+        free(v);
+        return fl_fail(err, FL_EENV, "update: no memory left");
+    }
+    v->n = n;
+    *out = v;
+    return FL_OK;
+}
+
+void dp_noised_destroy(dp_noised *v)
+{
+    if (!v)
+        return;
+    fl_wipe(v->values, v->n * sizeof *v->values);
+    free(v->values);
+    free(v);
+}
+
+void dp_noised_clear(dp_noised *v)
+{
+    fl_wipe(v->values, v->n * sizeof *v->values);
+    v->draws = 0;
+    v->is_plain = false;
+}
+
+void dp_noised_draw(dp_noised *v, uint64_t s2, fl_csprng *r)
+{
+    dp_noise_fill(v->values, v->n, s2, r);
+    v->draws = 1;
+    v->is_plain = false;
+}
+
+void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n)
+{
+    assert(n <= v->n);
+    v->is_plain |= v->draws == 0;
+    for (size_t i = 0; i < n; i++)
+        v->values[i] += sum[i];
+}
+
+void dp_noised_add(dp_noised *v, const dp_noised *step)
+{
+    assert(v->n == step->n);
+    v->is_plain |= step->is_plain || step->draws == 0;
+    v->draws += step->draws;
+    for (size_t i = 0; i < v->n; i++)
+        v->values[i] += step->values[i];
+}
+
+size_t dp_noised_size(const dp_noised *v)
+{
+    return v->n;
+}
+
+const int64_t *dp_noised_values(const dp_noised *v)
+{
+    return v->values;
+}
+
+uint64_t dp_noised_draws(const dp_noised *v)
+{
+    return v->is_plain ? 0 : v->draws;
+}
+
+/* --- their bytes ----------------------------------------------------------------------------------------------- */
+
+fl_code dp_update_check(const dp_update_shape *s, fl_err *err)
+{
+    if (s->probe >= s->coordinates)
+        return fl_fail(err, FL_EFORMAT, "update: %u coordinates, %u of them without a weight", s->coordinates,
+                       s->probe);
+    if (s->bits < 8 || s->bits > 64 || s->bits % 8 != 0)
+        return fl_fail(err, FL_EFORMAT, "update: %u bits, expected a multiple of 8 up to 64", s->bits);
+    if (s->cells > DP_UPDATE_MAX_CELLS)
+        return fl_fail(err, FL_EFORMAT, "update: %u cells, expected at most %u", s->cells, DP_UPDATE_MAX_CELLS);
+    return FL_OK;
+}
+
+static void assert_shape(const dp_update_shape *s)
+{
+    fl_code code = dp_update_check(s, NULL);
+    assert(code == FL_OK);
+}
+
+enum { CELL_BITS = 64 };
+
+size_t dp_update_size(const dp_update_shape *s)
+{
+    assert_shape(s); /* so the products fit */
+    return (size_t)s->coordinates * (s->bits / 8) + (size_t)s->cells * (CELL_BITS / 8);
+}
+
+static uint8_t *put(uint8_t *bytes, const dp_noised *v, unsigned bits, int64_t low, int64_t high)
+{
+    assert(dp_noised_draws(v) >= 1); /* no noise, no way out */
+    for (size_t i = 0; i < v->n; i++) {
+        uint64_t value = (uint64_t)(v->values[i] > high ? high : v->values[i] < low ? low : v->values[i]);
+        for (unsigned j = 0; j < bits / 8; j++)
+            *bytes++ = (uint8_t)(value >> (8 * j));
+    }
+    return bytes;
+}
+
+void dp_update_pack(uint8_t *bytes, const dp_update_shape *s, const dp_noised *gradient, const dp_noised *cells)
+{
+    assert_shape(s);
+    assert(gradient->n == s->coordinates && (cells ? cells->n : 0) == s->cells);
+    const int64_t high = (int64_t)(UINT64_MAX >> (65 - s->bits));
+    bytes = put(bytes, gradient, s->bits, -high - 1, high);
+    if (s->cells > 0)
+        put(bytes, cells, CELL_BITS, -DP_CELL_MAX, DP_CELL_MAX);
+}
+
+static const uint8_t *get(int64_t *values, size_t n, unsigned bits, const uint8_t *bytes)
+{
+    const uint64_t sign = (uint64_t)1 << (bits - 1); /* extended upward */
+    for (size_t i = 0; values && i < n; i++) {
+        uint64_t value = 0;
+        for (unsigned j = 0; j < bits / 8; j++)
+            value |= (uint64_t)bytes[i * (bits / 8) + j] << (8 * j);
+        values[i] = (int64_t)((value ^ sign) - sign);
+    }
+    return bytes + n * (bits / 8);
+}
+
+fl_code dp_update_read(int64_t *coordinates, int64_t *cells, const dp_update_shape *s, const uint8_t *bytes, size_t n,
+                       fl_err *err)
+{
+    FL_TRY(dp_update_check(s, err));
+    if (n != dp_update_size(s))
+        return fl_fail(err, FL_EFORMAT, "update: %zu bytes, expected %zu: %u integers of %u bits and %u of %d", n,
+                       dp_update_size(s), s->coordinates, s->bits, s->cells, CELL_BITS);
+    bytes = get(coordinates, s->coordinates, s->bits, bytes);
+    for (uint32_t i = 0; i < s->cells; i++) {
+        int64_t value;
+        bytes = get(&value, 1, CELL_BITS, bytes);
+        if (value > DP_CELL_MAX || value < -DP_CELL_MAX)
+            return fl_fail(err, FL_EFORMAT, "update: cell %u is beyond 2^47: no noised count is so large", i);
+        if (cells)
+            cells[i] = value;
+    }
+    return FL_OK;
+}
