@@ -6,9 +6,11 @@
 
 int audit_verify(fl_cli *cli); /* 0 verified, 1 findings, 2 not a ledger */
 int audit_epsilon(fl_cli *cli);
+int audit_report(fl_cli *cli); /* 0 verified, 1 findings: the report tells them; 2 not a ledger: no report */
 
 extern const fl_cli_command audit_commands[];
 extern const fl_cli_option audit_verify_options[];
 extern const fl_cli_option audit_epsilon_options[];
+extern const fl_cli_option audit_report_options[];
 
 #endif

@@ -221,17 +221,21 @@ static void check_checkpoint(audit_evidence *e, const char *trusted, const fl_bu
         audit_find(&e->findings, 0, WHY_SEALED, "the checkpoint is signed over other lines than these");
 }
 
-static fl_code keep_root(audit_evidence *e, fl_err *err)
+static fl_code keep_state(audit_evidence *e, fl_err *err)
 {
-    if (e->n_lines == e->roots_capacity) {
-        size_t capacity = e->roots_capacity ? 2 * e->roots_capacity : 256;
+    const dp_ledger_state *s = dp_replay_state(e->replay);
+    if (e->n_lines == e->capacity) {
+        size_t capacity = e->capacity ? 2 * e->capacity : 256;
         fl_hash *roots = realloc(e->roots, capacity * sizeof *roots);
-        if (!roots)
+        e->roots = roots ? roots : e->roots;
+        audit_budget *budgets = realloc(e->budgets, capacity * sizeof *budgets);
+        e->budgets = budgets ? budgets : e->budgets;
+        if (!roots || !budgets)
             return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
-        e->roots = roots;
-        e->roots_capacity = capacity;
+        e->capacity = capacity;
     }
-    e->roots[e->n_lines++] = dp_tree_root(&dp_replay_state(e->replay)->tree);
+    e->budgets[e->n_lines] = (audit_budget){.spent = s->filter.spent, .epsilon = s->filter.epsilon};
+    e->roots[e->n_lines++] = dp_tree_root(&s->tree);
     return FL_OK;
 }
 
@@ -252,7 +256,7 @@ static fl_code read_lines(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY
         if (code != FL_OK && code != FL_EFORMAT)
             return code;
         *n_entries += code == FL_OK;
-        FL_TRY(keep_root(e, err));
+        FL_TRY(keep_state(e, err));
         FL_TRY(keep_key(e, err));
         p = next;
     }
@@ -356,4 +360,5 @@ void audit_evidence_fini(audit_evidence *e)
     free(e->roots);
     free(e->keys);
     dp_map_fini(&e->key_hashes);
+    free(e->budgets);
 }

@@ -37,6 +37,11 @@ typedef struct audit_key {
     uint64_t from; /* seq of its entry; a head over exactly that many lines may still be signed by the key before */
 } audit_key;
 
+/* Where the filter stood: the sum of the costs at its order, and the cap as an epsilon; zeros before a POLICY. */
+typedef struct audit_budget {
+    double spent, epsilon;
+} audit_budget;
+
 typedef struct audit_evidence {
     const char *path;
     dp_replay *replay;
@@ -44,10 +49,11 @@ typedef struct audit_evidence {
     fl_buf file;
     audit_key *keys;
     size_t n_keys, keys_capacity;
-    dp_map key_hashes; /* "6ef01d16", the key hash in a vkey: position in keys */
-    uint64_t n_lines;  /* without the checkpoint line */
-    fl_hash *roots;    /* of the tree after 1, 2, .. n_lines lines */
-    size_t roots_capacity;
+    dp_map key_hashes;     /* "6ef01d16", the key hash in a vkey: position in keys */
+    uint64_t n_lines;      /* without the checkpoint line */
+    fl_hash *roots;        /* of the tree after 1, 2, .. n_lines lines */
+    audit_budget *budgets; /* after the same lines */
+    size_t capacity;
     char key_source[256]; /* where the trusted key came from */
 } audit_evidence;
 
