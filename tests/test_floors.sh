@@ -20,6 +20,8 @@ must_refuse() { # file, its only line
 must_refuse train/a.c '#include "node/host.h"'
 must_refuse train/a.c '#include "imaging/image.h"'
 must_refuse privacy/a.c '#include "imaging/image.h"'
+must_refuse privacy/a.c '#include "base/rng.h"'
+must_refuse node/a.c '#include "base/rng.h"'
 must_refuse node/a.c '#include "coordinator/host.h"'
 must_refuse audit/a.c '#include "proto/net/client.h"'
 must_refuse base/a.c '#include "hash.h"'

@@ -109,6 +109,25 @@ static void the_debit_is_stored_in_the_step_that_starts_training(void **state)
     assert_true(s.filter.spent > before);
 }
 
+/* Else a coordinator drains the budget by announcing models whose bytes never come. */
+static void nothing_is_debited_before_the_models_bytes_are_here(void **state)
+{
+    (void)state;
+    const double before = s.filter.spent;
+    announce(1, 0);
+    assert_non_null(find(NODE_FETCH));
+    assert_null(entry(DP_RESERVE));
+    step(NODE_EV_FETCH_FAILED, 10);
+    assert_null(entry(DP_RESERVE));
+    step(NODE_EV_TIMER, 100000);
+    announce(1, 100010);
+    assert_non_null(find(NODE_FETCH));
+    step(NODE_EV_MODEL_BAD, 100020);
+    assert_non_null(entry(DP_REFUSE));
+    assert_null(entry(DP_RESERVE));
+    assert_true(s.filter.spent == before);
+}
+
 static void nothing_is_said_before_the_slot_whenever_training_ended(void **state)
 {
     (void)state;
@@ -356,6 +375,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(the_debit_is_stored_in_the_step_that_starts_training, begin),
+        cmocka_unit_test_setup(nothing_is_debited_before_the_models_bytes_are_here, begin),
         cmocka_unit_test_setup(nothing_is_said_before_the_slot_whenever_training_ended, begin),
         cmocka_unit_test_setup(the_update_leaves_only_after_the_head_was_cosigned, begin),
         cmocka_unit_test_setup(a_crash_while_training_burns_and_takes_a_new_debit, begin),

@@ -37,9 +37,11 @@ static enum {
     NOISE_SAME_IN_EACH_STEP,
     NOISE_SAME_IN_EACH_ROUND,
     NOISE_AFTER_PACKING,
+    NOISE_NOT_ON_THE_BIAS,
     NO_CLIP,
     CLIP_PER_IMAGE,
     CLIP_TWICE_AS_LONG,
+    CLIP_PER_TENSOR,
     BATCH_OF_FIXED_SIZE,
     BATCH_BY_ANOTHER_RATE,
     STEP_BY_REAL_PATIENTS
@@ -78,6 +80,8 @@ void __wrap_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r)
         for (size_t i = 0; i < n; i++)
             out[i] += more[i];
     }
+    if (broken == NOISE_NOT_ON_THE_BIAS)
+        memset(out + n - 2, 0, 2 * sizeof *out);
     if (broken != NOISE_SAME_IN_EACH_STEP && broken != NOISE_SAME_IN_EACH_ROUND)
         is_kept = false;
     else if (is_kept)
@@ -102,7 +106,10 @@ void __wrap_dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_no
 {
     if (broken == NO_CLIP || broken == CLIP_PER_IMAGE)
         dp_clip_piece(z, g, d, clip_units / clip_norm);
-    else
+    else if (broken == CLIP_PER_TENSOR) {
+        __real_dp_clip_to_grid(z, g, d / 2, clip_norm, clip_units);
+        __real_dp_clip_to_grid(z + d / 2, g + d / 2, d - d / 2, clip_norm, clip_units);
+    } else
         __real_dp_clip_to_grid(z, g, d, clip_norm, broken == CLIP_TWICE_AS_LONG ? 2 * clip_units : clip_units);
 }
 
@@ -283,6 +290,24 @@ static bool noise_does_not_grow_with_patients(void)
     return is_sound;
 }
 
+/* Every integer that leaves is noised: of five releases none is equal to the first there. One is with probability 1e-4, four
+ * are with 1e-16, one of 8192 with 1e-12. */
+static bool every_integer_has_noise(void)
+{
+    static int64_t first[8192];
+    static bool has_moved[8192];
+    hospital *h = open_hospital(64, 2, "1", 1, 1);
+    memset(has_moved, 0, sizeof has_moved);
+    memcpy(first, release(h), sizeof first);
+    for (int i = 0; i < 4; i++) {
+        const int64_t *u = release(h);
+        for (size_t j = 0; j < 8192; j++)
+            has_moved[j] |= u[j] != first[j];
+    }
+    close_hospital(h);
+    return !memchr(has_moved, false, sizeof has_moved);
+}
+
 /* Sum and difference of two releases of noise have both variances: the noises are not alike, nor one the other's negative. */
 static bool rounds_share_no_noise(void)
 {
@@ -334,6 +359,19 @@ static bool nobody_weighs_more_than_the_clip(uint32_t n_images)
     n_images_of_canary = n_images;
     admit(h, 10 * (float)sqrt(2), 0, 0, n_images); /* dy = (-1/2, 1/2): the gradient's norm is pixel / sqrt(2) */
     bool is_sound = projection(release(h)) < 1.5;
+    close_hospital(h);
+    return is_sound;
+}
+
+/* A patient's integers over all tensors together are no longer than R. Exact. */
+static bool the_whole_vector_is_clipped(void)
+{
+    static int32_t z[8192];
+    hospital *h = open_hospital(8, 2, "1", 1, 1);
+    admit(h, LOUD, 3, 0, 1); /* both rows of weights want R / sqrt(2) */
+    release(h);
+    nn_patient_units(h->trainer, z, 0, h->w, 1, 0, 0);
+    bool is_sound = dp_grid_sqnorm(z, h->plan.n_weights) <= (unsigned __int128)UNITS * UNITS;
     close_hospital(h);
     return is_sound;
 }
@@ -421,6 +459,8 @@ static void our_program_passes_every_guard(void **state)
     assert_true(noise_does_not_grow_with_patients());
     assert_true(rounds_share_no_noise());
     assert_true(packing_adds_nothing());
+    assert_true(every_integer_has_noise());
+    assert_true(the_whole_vector_is_clipped());
     assert_true(nobody_weighs_more_than_the_clip(1));
     assert_true(nobody_weighs_more_than_the_clip(10));
     assert_true(rate_is_the_plans());
@@ -458,6 +498,14 @@ static void noise_after_packing_is_found(void **state)
     assert_false(packing_adds_nothing());
 }
 
+static void integers_without_noise_are_found(void **state)
+{
+    (void)state;
+    broken = NOISE_NOT_ON_THE_BIAS;
+    assert_true(noise_is_what_the_ledger_says(1)); /* two of 8192 are nothing to the mean */
+    assert_false(every_integer_has_noise());
+}
+
 static void noise_that_comes_back_in_the_next_step_is_found(void **state)
 {
     (void)state;
@@ -484,6 +532,13 @@ static void a_clip_that_is_twice_as_long_is_found(void **state)
     (void)state;
     broken = CLIP_TWICE_AS_LONG;
     assert_false(nobody_weighs_more_than_the_clip(1));
+}
+
+static void a_clip_of_tensors_instead_of_the_whole_is_found(void **state)
+{
+    (void)state;
+    broken = CLIP_PER_TENSOR;
+    assert_false(the_whole_vector_is_clipped());
 }
 
 static void a_clip_of_images_instead_of_patients_is_found(void **state)
@@ -546,10 +601,12 @@ int main(void)
         cmocka_unit_test_teardown(noise_that_is_added_twice_is_found, mend),
         cmocka_unit_test_teardown(noise_for_each_patient_is_found, mend),
         cmocka_unit_test_teardown(noise_after_packing_is_found, mend),
+        cmocka_unit_test_teardown(integers_without_noise_are_found, mend),
         cmocka_unit_test_teardown(noise_that_comes_back_in_the_next_step_is_found, mend),
         cmocka_unit_test_teardown(noise_that_comes_back_in_the_next_round_is_found, mend),
         cmocka_unit_test_teardown(a_missing_clip_is_found, mend),
         cmocka_unit_test_teardown(a_clip_that_is_twice_as_long_is_found, mend),
+        cmocka_unit_test_teardown(a_clip_of_tensors_instead_of_the_whole_is_found, mend),
         cmocka_unit_test_teardown(a_clip_of_images_instead_of_patients_is_found, mend),
         cmocka_unit_test_teardown(batches_of_a_fixed_size_are_found, mend),
         cmocka_unit_test_teardown(sampling_by_another_rate_is_found, mend),
