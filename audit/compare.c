@@ -38,10 +38,12 @@ fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, f
             continue;
         mine[n_mine++] = r;
         const dp_debit *d = dp_replay_debit(node->replay, r->debit);
-        if (!d || !has_update(d))
+        const bool is_charged = d && d->is_restored; /* its lines were lost; a RESTORE charged it */
+        if (!d || (!has_update(d) && !is_charged))
             audit_find_in(&node->findings, c->node, r->seq, WHY_UNKNOWN,
                           "the coordinator RECEIVED debit %s, for which there is no RELEASE here", r->debit);
-        else if (strcmp(d->update_hash, r->update_hash) != 0 || d->round != r->round || strcmp(d->study, r->study) != 0)
+        else if ((has_update(d) && strcmp(d->update_hash, r->update_hash) != 0) || d->round != r->round ||
+                 strcmp(d->study, r->study) != 0)
             audit_find_in(&node->findings, c->node, r->seq, WHY_UNKNOWN,
                           "the coordinator RECEIVED other bytes, or another round, for debit %s", r->debit);
     }
@@ -58,6 +60,8 @@ fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, f
 
 fl_code audit_check_node(audit_evidence *node, const audit_evidence *coordinator, fl_err *err)
 {
+    if (coordinator)
+        FL_TRY(audit_check_restore(node, coordinator, err));
     FL_TRY(audit_check_heads(node, coordinator, err));
     if (!coordinator)
         return FL_OK;

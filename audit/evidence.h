@@ -54,6 +54,7 @@ typedef struct audit_evidence {
     fl_hash *roots;        /* of the tree after 1, 2, .. n_lines lines */
     audit_budget *budgets; /* after the same lines */
     size_t capacity;
+    uint64_t lost_to; /* heads up to here may be of lines that a RESTORE charged for; 0: none (audit_check_restore) */
     char key_source[256]; /* where the trusted key came from */
 } audit_evidence;
 
@@ -97,6 +98,11 @@ bool audit_is_head(const audit_evidence *e, uint64_t size, const fl_hash *root);
  * heads in the ROUND_OPENs are heads of these lines; each RECEIVED is as long as the RELEASE. Findings go to the node's.
  */
 fl_code audit_check_rounds(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
+
+/* A RESTORE explains heads that are not of these lines, if the coordinator accepted it: a head after it stands in the
+ * coordinator's ledger. Before the checks that ask audit_is_lost. */
+fl_code audit_check_restore(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
+bool audit_is_lost(const audit_evidence *node, uint64_t size, const fl_hash *root);
 
 /* Completeness: every update that one side has, the other must have, with the same bytes. Findings go to the node's. */
 fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;

@@ -209,7 +209,8 @@ static void take_round(round_check *c, const dp_entry *e)
     o->declared = declared == DP_MAP_NONE ? 0 : declared;
     c->failed |= !dp_map_put(&c->names, BY_ANNOUNCE, e->study, e->announce_hash, 0, (uint32_t)c->n_opens - 1);
     fl_hash root;
-    if (!m || m->n == 0 || !dp_hash_from_text(&root, m->hash) || audit_is_head(c->node, m->n, &root))
+    if (!m || m->n == 0 || !dp_hash_from_text(&root, m->hash) || audit_is_head(c->node, m->n, &root) ||
+        audit_is_lost(c->node, m->n, &root))
         return;
     if (m->n > c->node->n_lines)
         audit_find_in(&c->node->findings, c->hub, e->seq, WHY_HEAD,
@@ -233,6 +234,9 @@ static void check_reserve(void *context, const dp_entry *e)
     round_check *c = context;
     audit_findings *list = &c->node->findings;
     uint32_t at = dp_map_find(&c->names, BY_ANNOUNCE, e->study, e->announce_hash, 0);
+    const dp_debit *d = dp_replay_debit(c->node->replay, e->debit);
+    if (d && d->is_restored)
+        return; /* what a RESTORE charged was never trained here; its terms are the approved plan's */
     if (at == DP_MAP_NONE) {
         audit_find(list, e->seq, WHY_MODEL, "RESERVE of round %u under an announce that the coordinator never made",
                    e->round);

@@ -119,6 +119,7 @@ static fl_json *document(audit_evidence *e, const audit_figures *f)
     fl_json_set_text(j, "role", s->is_coordinator ? "coordinator" : "node");
     fl_json_set_int(j, "entries", (int64_t)e->n_lines);
     fl_json_set_text(j, "key_from", e->key_source);
+    fl_json_set_int(j, "restores", s->n_restores);
     set_figures(j, e, f);
     set_studies(j, e);
     return j;
@@ -193,6 +194,20 @@ static void print_figures(FILE *out, const audit_evidence *e, const audit_figure
         fprintf(out, "not recomputed by the second accountant: %s\n", f->why_not);
 }
 
+/* Not a finding: what was lost is charged. But somebody should know. */
+static void print_restores(FILE *out, const audit_evidence *e)
+{
+    const dp_ledger_state *s = dp_replay_state(e->replay);
+    uint64_t debits = 0;
+    for (size_t i = 0; i < s->n_debits; i++)
+        debits += s->debits[i].is_restored;
+    if (s->n_restores > 0)
+        fprintf(out,
+                "restored %u time(s), last at entry %" PRIu64 ": lines up to a witnessed head of %" PRIu64
+                " were lost; %" PRIu64 " debit(s) are charged for them\n",
+                s->n_restores, s->restore_seq, s->witness_size, debits);
+}
+
 static void print_ledger(FILE *out, audit_evidence *e, const audit_figures *f)
 {
     const dp_ledger_state *s = dp_replay_state(e->replay);
@@ -207,6 +222,7 @@ static void print_ledger(FILE *out, audit_evidence *e, const audit_figures *f)
         fprintf(out, "study %s: %" PRIu64 " rounds debited, %" PRIu64 " steps, epsilon %.4f alone\n", rows[i].name,
                 rows[i].debits, rows[i].steps, rows[i].rdp);
     free(rows);
+    print_restores(out, e);
     print_figures(out, e, f);
 }
 

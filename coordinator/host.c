@@ -4,7 +4,6 @@
 #include "coordinator/fold.h"
 #include "coordinator/host_parts.h"
 #include "privacy/cosign.h"
-#include "privacy/proof.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -370,23 +369,6 @@ static void run(coord_host *h, coord_event *ev)
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-/* The line is the RELEASE of exactly this update, and stands under the head that is held of this hospital. */
-static bool has_entry(coord_host *h, const coord_event *ev)
-{
-    const wire_message *m = ev->request;
-    const coord_site *site = &h->state->sites[ev->site];
-    const char *line = m->u.released.entry;
-    const wire_proof *proof = &m->u.released.inclusion;
-    dp_entry *e = h->entry;
-    char hex[DP_HEX_SIZE];
-    dp_hash_text(hex, &m->u.released.update_hash);
-    return dp_entry_parse(e, line, strlen(line), NULL) == FL_OK && e->kind == DP_RELEASE &&
-           strcmp(e->node, m->sender) == 0 && strcmp(e->study, m->study) == 0 && e->round == m->round &&
-           strcmp(e->debit, m->debit) == 0 && strcmp(e->update_hash, hex) == 0 &&
-           e->bytes == m->u.released.update_bytes &&
-           dp_inclusion_verify(line, strlen(line), e->seq, site->head_size, &site->head_root, proof->hashes, proof->n);
-}
-
 static void complete(coord_host *h, coord_event *ev)
 {
     const wire_message *m = ev->request;
@@ -397,7 +379,7 @@ static void complete(coord_host *h, coord_event *ev)
     ev->debit_known = coord_debit_known(h->store, m->debit);
     ev->has_earlier = coord_contribution(h->store, m->study, m->round, m->sender, &ev->earlier_update,
                                          ev->earlier_debit, &none);
-    ev->has_entry = has_entry(h, ev);
+    ev->has_entry = coord_has_entry(h, ev);
 }
 
 static void to_machine(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site)
@@ -410,10 +392,7 @@ static void to_machine(coord_host *h, uint64_t ticket, const wire_message *m, ui
             coord_host_refuse(h, ticket, m, WIRE_E_BAD_REQUEST, false, err.text);
             return;
         }
-        const coord_site *held = &h->state->sites[site];
-        const wire_proof *proof = &m->u.head.consistency;
-        ev.extends = dp_consistency_verify(held->head_size, &held->head_root, ev.note_size, &ev.note_root,
-                                           proof->hashes, proof->n);
+        coord_check_head(h, &ev);
     } else if (m->kind == WIRE_RELEASED)
         complete(h, &ev);
     run(h, &ev);
@@ -435,6 +414,8 @@ static bool authentic(coord_host *h, uint64_t ticket, const wire_message *m, con
         return false;
     }
     coord_memory *memory = &h->memory[site];
+    if (m->kind == WIRE_WITNESS) /* who asks does not know its own past: it may have said more than it remembers */
+        return true;
     if (memory->reply && memory->request_id == m->request_id && memory->request_sequence == m->sequence) {
         h->config.reply(h->config.ctx, ticket, memory->reply, memory->n_reply);
         return false;
@@ -467,6 +448,8 @@ void coord_host_request(coord_host *h, uint64_t ticket, const uint8_t *bytes, si
         coord_serve_fetch(h, ticket, &m, site);
     else if (m.kind == WIRE_UPLOAD)
         coord_serve_upload(h, ticket, &m, site);
+    else if (m.kind == WIRE_WITNESS)
+        coord_serve_witness(h, ticket, &m, site);
     else
         to_machine(h, ticket, &m, site);
 }

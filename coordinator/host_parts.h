@@ -45,8 +45,15 @@ void coord_host_say(coord_host *h, const char *format, ...) FL_PRINTF(2, 3);
 void coord_host_send(coord_host *h, uint64_t ticket, const wire_message *m);
 void coord_host_refuse(coord_host *h, uint64_t ticket, const wire_message *to, wire_error_code code, bool retry,
                        const char *text);
+void coord_begin_reply(coord_host *h, wire_message *m, const wire_message *to, wire_kind kind);
 bool coord_debit_known(coord_store *s, const char *debit);
 void coord_serve_fetch(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site);
 void coord_serve_upload(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site);
+
+/* witness.c */
+void coord_check_head(coord_host *h, coord_event *ev); /* note_size and note_root are there; sets extends */
+/* The line is the RELEASE of exactly this update, and stands under the head that is held of this hospital. */
+bool coord_has_entry(coord_host *h, const coord_event *ev);
+void coord_serve_witness(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site);
 
 #endif

@@ -177,8 +177,7 @@ bool coord_may_know(const coord_state *s, const coord_study *st, uint32_t site)
 
 /* Answers a poll when there is something to say. Plans come first, in their order; a study that is not for this site
  * is skipped by an empty PLAN, so that the count both sides keep stays one number. */
-static bool answer_poll(coord_state *s, const coord_event *ev, coord_actions *out, uint32_t site, uint64_t ticket,
-                        const wire_message *poll)
+static bool answer_plan(coord_state *s, coord_actions *out, uint32_t site, uint64_t ticket, const wire_message *poll)
 {
     const uint32_t known = poll->u.poll.n_plans_known;
     for (uint32_t i = 0; i < s->n_studies; i++) {
@@ -191,6 +190,14 @@ static bool answer_poll(coord_state *s, const coord_event *ev, coord_actions *ou
         m->u.plan.n_bytes = coord_may_know(s, st, site) ? st->plan_bytes : 0; /* the host puts the text in */
         return true;
     }
+    return false;
+}
+
+static bool answer_poll(coord_state *s, const coord_event *ev, coord_actions *out, uint32_t site, uint64_t ticket,
+                        const wire_message *poll)
+{
+    if (answer_plan(s, out, site, ticket, poll))
+        return true;
     const coord_study *st = open_for(s, site);
     if (!st)
         return false;
@@ -349,10 +356,12 @@ static void set_timer(coord_state *s, const coord_event *ev, coord_actions *out)
 static void on_poll(coord_state *s, const coord_event *ev, coord_actions *out)
 {
     coord_site *site = &s->sites[ev->site];
-    if (ev->request->u.poll.ledger_size < site->head_size) {
+    if (ev->request->u.poll.ledger_size < site->head_size && !answer_plan(s, out, ev->site, ev->ticket, ev->request)) {
         reply_error(s, out, ev, WIRE_E_ROLLBACK, false, "this ledger was longer before: it was restored or cloned");
         return;
     }
+    if (ev->request->u.poll.ledger_size < site->head_size)
+        return;         /* plans are for everybody: a restore may need them */
     if (site->parked) { /* the connection behind the old one is gone */
         reply(s, out, site->ticket, &site->poll, WIRE_NOTHING);
         site->parked = false;

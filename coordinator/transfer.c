@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void begin_reply(coord_host *h, wire_message *m, const wire_message *to, wire_kind kind)
+void coord_begin_reply(coord_host *h, wire_message *m, const wire_message *to, wire_kind kind)
 {
     memset(m, 0, sizeof *m);
     m->kind = kind;
@@ -21,7 +21,7 @@ void coord_host_refuse(coord_host *h, uint64_t ticket, const wire_message *to, w
                        const char *text)
 {
     wire_message m;
-    begin_reply(h, &m, to, WIRE_ERROR);
+    coord_begin_reply(h, &m, to, WIRE_ERROR);
     m.u.error.code = code;
     m.u.error.retry = retry;
     snprintf(m.u.error.text, sizeof m.u.error.text, "%.*s", (int)sizeof m.u.error.text - 1, text);
@@ -78,7 +78,7 @@ void coord_serve_fetch(coord_host *h, uint64_t ticket, const wire_message *m, ui
         coord_host_refuse(h, ticket, m, WIRE_E_BUSY, true, "the model cannot be read now");
         return;
     }
-    begin_reply(h, &r, m, WIRE_BYTES);
+    coord_begin_reply(h, &r, m, WIRE_BYTES);
     r.u.bytes.object = *object;
     r.u.bytes.offset = m->u.fetch.offset;
     r.u.bytes.total = size;
@@ -92,7 +92,7 @@ void coord_serve_fetch(coord_host *h, uint64_t ticket, const wire_message *m, ui
 static void reply_length(coord_host *h, uint64_t ticket, const wire_message *m, uint64_t length)
 {
     wire_message r;
-    begin_reply(h, &r, m, WIRE_LENGTH);
+    coord_begin_reply(h, &r, m, WIRE_LENGTH);
     r.u.length.object = m->u.upload.object;
     r.u.length.length = length < m->u.upload.total ? length : m->u.upload.total;
     coord_host_send(h, ticket, &r);

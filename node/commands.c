@@ -182,7 +182,10 @@ static void waits_for(char text[480], const node_session *s)
     if (!s->store->enrolled)
         snprintf(text, 480, "not enrolled: ask the consortium for an invitation, then `cordon-node enrol`");
     else if (st->halted != NODE_R_NONE)
-        snprintf(text, 480, "halted: %s", node_reason_text(st->halted));
+        snprintf(text, 480, "halted: %s%s", node_reason_text(st->halted),
+                 st->halted == NODE_R_REVOKED
+                     ? ""
+                     : ": stop the node, see to it that no copy of it runs, and run `cordon-node restore`");
     else if (!s->is_live)
         snprintf(text, 480, "not running: start it with `cordon-node run`");
     else if (st->failures > 0)
@@ -214,7 +217,7 @@ static fl_json *status_json(const node_session *s)
     fl_json_set_bool(j, "enrolled", s->store->enrolled);
     fl_json_set_text(j, "coordinator", s->store->coordinator);
     fl_json_set_text(j, "address", s->store->address);
-    fl_json_set_text(j, "phase", phase_names[st->now.phase]);
+    fl_json_set_text(j, "phase", phase_names[st->halted ? NODE_HALTED : st->now.phase]);
     fl_json_set_text(j, "why", text);
     fl_json_set_int(j, "ledger_size", (int64_t)st->ledger_size);
     if (st->now.phase != NODE_POLLING && st->now.phase != NODE_HALTED) {
@@ -319,7 +322,8 @@ static const folder_command
     plan_list = {node_plan_list_command, false}, plan_show = {node_plan_show_command, false},
     plan_approve = {node_plan_approve_command, true}, leave = {node_leave_command, false},
     status = {node_status_command, false}, budget = {node_budget_command, false},
-    ledger_export = {node_ledger_export_command, false}, doctor = {node_doctor_command, false};
+    ledger_export = {node_ledger_export_command, false}, restore = {node_restore_command, false},
+    doctor = {node_doctor_command, false};
 
 #define FOLDER_COMMANDS(how)                                                                                            \
     {"data add", "PATH...", "Take in images, de-identified, with their labels", add_options, 1, -1, how, &data_add},     \
@@ -332,6 +336,7 @@ static const folder_command
     {"status", "", "What the node does and why it waits", read_options, 0, 0, how, &status},                             \
     {"budget", "", "Spent and left, in epsilon and in rounds", budget_options, 0, 0, how, &budget},                      \
     {"ledger export", "", "The ledger as evidence", export_options, 0, 0, how, &ledger_export},                          \
+    {"restore", "", "After a backup: charge what the lost lines can have held", dir_options, 0, 0, how, &restore},         \
     {"leave", "STUDY", "Take part no longer", dir_options, 1, 1, how, &leave},                                           \
     {"doctor", "", "What is wrong with this machine, and what to do", read_options, 0, 0, how, &doctor}
 

@@ -75,6 +75,31 @@ static void send_request(node_host *h, const wire_message *m)
     h->config.send(h->config.ctx, h->bytes.bytes, h->bytes.size, timeout);
 }
 
+/* The coordinator still holds a head of the lines that were lost. */
+static bool is_unshown(const node_host *h)
+{
+    const dp_ledger_state *l = led_state(h->store->ledger);
+    return l->restore_seq > 0 && h->held < l->restore_seq;
+}
+
+/* RESTORE names the head the coordinator holds; what we share with it is the head that it signed last for these lines. */
+static void fill_restored(node_host *h, wire_head *head)
+{
+    fl_err err;
+    led_ledger *l = h->store->ledger;
+    const uint64_t seq = led_state(l)->restore_seq;
+    fl_buf_clear(&h->entry);
+    if (led_line(l, &h->entry, seq, &err)) {
+        fl_log(FL_ERROR, "ledger", "%s", err.text);
+        return;
+    }
+    head->restore = fl_buf_text(&h->entry);
+    head->inclusion = (wire_proof){.hashes = h->proofs[1],
+                                   .n = led_inclusion(l, h->proofs[1], seq, led_state(l)->n_entries)};
+    if (h->held > 0)
+        strcpy(head->older, h->cosigned);
+}
+
 /* Our head, and that it grew out of the one the coordinator holds. */
 static void fill_head(node_host *h, wire_head *head)
 {
@@ -83,6 +108,8 @@ static void fill_head(node_host *h, wire_head *head)
     const uint64_t size = led_state(l)->n_entries;
     assert(strlen(note) < sizeof head->note);
     strcpy(head->note, note);
+    if (is_unshown(h))
+        fill_restored(h, head);
     if (h->held <= size)
         head->consistency = (wire_proof){.hashes = h->proofs[0], .n = led_consistency(l, h->proofs[0], h->held, size)};
 }
@@ -341,8 +368,21 @@ static void throw_away(node_host *h, const fl_err *why)
     h->config.timer(h->config.ctx, h->config.now_ms(h->config.ctx) + RESTART_MS);
 }
 
+static void say_halted(node_reason reason)
+{
+    fl_log(FL_ERROR, "ledger", "halted reason=%s: %s", node_reason_text(reason),
+           reason == NODE_R_REVOKED ? "the consortium shut this hospital out"
+                                    : "this folder was put back from an old copy, or a copy of it runs elsewhere: stop "
+                                      "the node, see to it that "
+                                      "no other copy runs, and run `cordon-node restore`");
+}
+
 static void say(node_host *h, const node_action *a)
 {
+    if (a->plan == UINT32_MAX) {
+        say_halted(a->reason);
+        return;
+    }
     const node_plan *p = a->plan < h->state.n_plans ? &h->state.plans[a->plan] : NULL;
     const bool refused = p && p->refused == a->reason;
     fl_log(refused ? FL_WARN : FL_ERROR, "round", "%s reason=%s study=%s round=%u%s", refused ? "refused" : "lost",
@@ -429,6 +469,7 @@ static void restart(node_host *h)
     }
     h->config.apply_policy(h->config.ctx, &h->state);
     h->restart = false;
+    h->state.show_head = is_unshown(h);
     h->state.n_sent = (uint32_t)(h->asked.sequence & 0xffffffff); /* this start has used these */
     node_event ev = {.kind = NODE_EV_START};
     run(h, &ev);
@@ -438,32 +479,25 @@ static void restart(node_host *h)
 
 static void plan_arrived(node_host *h, const wire_message *m)
 {
-    node_plan described = {0};
-    nn_plan *plan = malloc(sizeof *plan);
-    fl_err err = {.text = "out of memory"};
+    node_plan described;
+    fl_err err;
     if (m->u.plan.index != h->state.n_plans) {
-        free(plan);
         node_event no = {.kind = NODE_EV_NO_REPLY};
         run(h, &no);
         return;
     }
-    described.hash = fl_sha256(m->u.plan.json, m->u.plan.n_bytes);
-    memcpy(described.study, m->study, sizeof described.study);
-    if (m->u.plan.n_bytes == 2 && memcmp(m->u.plan.json, "{}", 2) == 0)
-        fl_log(FL_INFO, "plan", "study=%s is for other hospitals", m->study);
-    else if (!plan || nn_plan_parse(plan, m->u.plan.json, m->u.plan.n_bytes, &err) || strcmp(plan->name, m->study) ||
-             !plan->is_private)
-        fl_log(FL_ERROR, "plan", "study=%s cannot be read by this version: %s", m->study, err.text);
-    else {
-        node_plan_describe(&described, plan);
+    const bool is_place = m->u.plan.n_bytes == 2 && memcmp(m->u.plan.json, "{}", 2) == 0;
+    if (node_plan_read(&described, m->study, m->u.plan.json, m->u.plan.n_bytes, &err) == FL_OK)
         fl_log(FL_INFO, "plan", "study=%s arrived: see `cordon-node plan list`", m->study);
-    }
+    else if (is_place)
+        fl_log(FL_INFO, "plan", "study=%s is for other hospitals", m->study);
+    else
+        fl_log(FL_ERROR, "plan", "study=%s cannot be read by this version: %s", m->study, err.text);
     h->new_plan = m->u.plan.json;
     h->n_new_plan = m->u.plan.n_bytes;
     node_event ev = {.kind = NODE_EV_PLAN, .plan = &described};
     run(h, &ev);
     h->new_plan = NULL;
-    free(plan);
 }
 
 /* The coordinator's signature on exactly our note. */
@@ -520,7 +554,11 @@ static bool is_witnessed(node_host *h, const wire_message *m)
             fl_log(FL_ERROR, "ledger", "%s", err.text);
             return false;
         }
-        return fl_hash_equal(&root, &site->ledger_root);
+        if (fl_hash_equal(&root, &site->ledger_root))
+            return true;
+        /* a round that opened before the restore shows a head of the lost lines; their debits were charged */
+        const dp_ledger_state *l = led_state(h->store->ledger);
+        return l->restore_seq > 0 && site->ledger_size <= l->witness_size;
     }
     return true;
 }
@@ -618,6 +656,8 @@ void node_host_changed(node_host *h)
 
 void node_host_start(node_host *h)
 {
+    if (h->state.halted != NODE_R_NONE)
+        say_halted(h->state.halted);
     node_event ev = {.kind = NODE_EV_START};
     run(h, &ev);
 }
@@ -647,6 +687,7 @@ fl_code node_host_open(node_host **out, node_store *store, const node_host_confi
     }
     if (!dp_checkpoint_peek(h->cosigned, strlen(h->cosigned), &h->held, NULL))
         h->held = 0;
+    h->state.show_head = is_unshown(h);
     config->apply_policy(config->ctx, &h->state);
     *out = h;
     return FL_OK;

@@ -68,12 +68,8 @@ static void entry_debit(node_state *s, node_actions *out, dp_kind kind, const ch
         wire_put_text(e->reason, sizeof e->reason, reason);
 }
 
-static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
+void node_fill_reserve(dp_entry *e, const node_plan *p)
 {
-    const node_plan *p = &s->plans[s->now.plan];
-    dp_entry *e = entry(s, out, DP_RESERVE, p);
-    memcpy(e->debit, s->now.debit, sizeof e->debit);
-    e->round = s->now.round;
     e->steps = p->local_steps;
     wire_put_text(e->mechanism, sizeof e->mechanism, DP_MECHANISM_STEP);
     wire_put_text(e->sampling_rate, sizeof e->sampling_rate, p->sampling_rate);
@@ -86,8 +82,17 @@ static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
     e->probe = p->probe;
     e->update_bits = p->update_bits;
     e->declared_patients = (uint32_t)p->declared_patients;
-    e->cohort = cohort;
     fl_hex_encode(e->plan_hash, p->hash.bytes, FL_HASH_SIZE);
+}
+
+static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
+{
+    const node_plan *p = &s->plans[s->now.plan];
+    dp_entry *e = entry(s, out, DP_RESERVE, p);
+    node_fill_reserve(e, p);
+    memcpy(e->debit, s->now.debit, sizeof e->debit);
+    e->round = s->now.round;
+    e->cohort = cohort;
     fl_hex_encode(e->model_hash, s->now.model_hash.bytes, FL_HASH_SIZE);
     fl_hex_encode(e->announce_hash, s->now.announce_hash.bytes, FL_HASH_SIZE);
 }
@@ -129,6 +134,11 @@ static void ask_next(node_state *s, const node_event *ev, node_actions *out)
     wire_message m;
     memset(&m, 0, sizeof m);
     bool any_joined = false;
+    if (s->show_head) {
+        m.kind = WIRE_HEAD; /* the host puts the note and its proofs in */
+        send(s, ev, out, &m);
+        return;
+    }
     for (uint32_t i = 0; i < s->n_plans; i++) {
         const node_plan *p = &s->plans[i];
         any_joined |= p->joined && !p->left;
@@ -203,6 +213,7 @@ static void halt(node_state *s, node_actions *out, node_reason reason)
         s->now.phase = NODE_HALTED; /* later phases stay on disk: the released bytes are still owed */
     s->halted = reason;
     s->asking = false;
+    act(out, NODE_PUT_ROUND); /* a restart must not forget it */
     say(out, reason, UINT32_MAX);
 }
 
@@ -418,7 +429,10 @@ static void on_reply(node_state *s, const node_event *ev, node_actions *out)
         ask_next(s, ev, out);
     else if ((asked == WIRE_JOIN || asked == WIRE_LEAVE) && got == WIRE_OK)
         on_ok(s, ev, out);
-    else if (asked == WIRE_HEAD && got == WIRE_COSIGNED && s->now.phase == NODE_RELEASED) {
+    else if (asked == WIRE_HEAD && got == WIRE_COSIGNED && s->now.phase == NODE_POLLING) {
+        s->show_head = false;
+        ask_next(s, ev, out);
+    } else if (asked == WIRE_HEAD && got == WIRE_COSIGNED && s->now.phase == NODE_RELEASED) {
         s->now.phase = NODE_COSIGNED;
         act(out, NODE_PUT_ROUND);
         upload(s, out);

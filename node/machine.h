@@ -15,7 +15,8 @@
  *   a crash while TRAINING: BURN at the next start, and the round is taken again under a new debit (at most twice)
  *   a crash later: the same bytes are sent again
  *   the round is over before the receipt, or the released bytes were lost: BURN
- *   a witness holds a head that this ledger has not: HALTED until an operator runs `restore`
+ *   a witness holds a head that this ledger has not: HALTED, over restarts too, until an operator runs `restore`;
+ *   after that the restored head is shown before anything else is asked
  *
  * One round at a time per node, whatever the number of studies: they share one trainer and one budget.
  */
@@ -102,8 +103,9 @@ typedef struct node_state {
     uint32_t n_plans;
     node_plan plans[NODE_MAX_PLANS];
     node_round now;
-    node_reason halted;
-    uint64_t boot; /* counts starts: the high half of a sequence number */
+    node_reason halted; /* ROLLBACK and EQUIVOCATION are persistent */
+    bool show_head;     /* a RESTORE of this ledger was not cosigned yet */
+    uint64_t boot;      /* counts starts: the high half of a sequence number */
     /* not persistent */
     uint32_t n_sent, cohort; /* cohort: sites in the announce of the round under way */
     bool asking;             /* a request is out, `request` */
@@ -168,6 +170,9 @@ typedef struct node_actions {
     uint32_t n;
     node_action list[NODE_MAX_ACTIONS];
 } node_actions;
+
+/* What a RESERVE says of its plan; study, round, debit, hashes and cohort are the caller's. */
+void node_fill_reserve(dp_entry *e, const node_plan *p);
 
 /* actions->n starts at 0. now_ms never decreases between calls. */
 void node_step(node_state *state, const node_event *event, node_actions *actions);

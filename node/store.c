@@ -270,6 +270,21 @@ void node_plan_describe(node_plan *out, const nn_plan *plan)
     strcpy(out->noise_multiplier, plan->noise_multiplier);
 }
 
+fl_code node_plan_read(node_plan *out, const char *study, const char *json, size_t n, fl_err *err)
+{
+    nn_plan *plan = malloc(sizeof *plan);
+    memset(out, 0, sizeof *out);
+    out->hash = fl_sha256(json, n);
+    snprintf(out->study, sizeof out->study, "%s", study);
+    fl_code rc = plan ? nn_plan_parse(plan, json, n, err) : fl_fail(err, FL_EENV, "plan: out of memory");
+    if (rc == FL_OK && (strcmp(plan->name, study) != 0 || !plan->is_private))
+        rc = fl_fail(err, FL_EFORMAT, "plan: is of another study, or without privacy");
+    if (rc == FL_OK)
+        node_plan_describe(out, plan);
+    free(plan);
+    return rc;
+}
+
 fl_code node_plan_text(node_store *s, fl_buf *json, uint32_t plan, fl_err *err)
 {
     fl_query q;
@@ -372,6 +387,24 @@ static fl_code load_plans(node_state *state, node_store *s, fl_err *err)
 
 /* ---- the round under way ---------------------------------------------------------------------------------------- */
 
+/* These are facts about the ledger; a revoked hospital is told again at the next start. */
+static bool lasts(node_reason halted)
+{
+    return halted == NODE_R_ROLLBACK || halted == NODE_R_EQUIVOCATION;
+}
+
+static fl_code load_halt(node_state *state, node_store *s, fl_err *err)
+{
+    char text[64];
+    FL_TRY(node_meta_get(s, "halted", text, sizeof text, err));
+    for (node_reason r = NODE_R_NONE; r <= NODE_R_LOST; r++)
+        if (lasts(r) && strcmp(text, node_reason_text(r)) == 0)
+            state->halted = r;
+    if (state->halted != NODE_R_NONE && state->now.phase == NODE_POLLING)
+        state->now.phase = NODE_HALTED;
+    return FL_OK;
+}
+
 fl_code node_round_put(node_store *s, const node_state *state, fl_err *err)
 {
     const node_round *r = &state->now;
@@ -382,7 +415,7 @@ fl_code node_round_put(node_store *s, const node_state *state, fl_err *err)
                                err);
     if (rc)
         return rc;
-    fl_bind_int(&q, 1, r->phase);
+    fl_bind_int(&q, 1, r->phase == NODE_HALTED ? NODE_POLLING : r->phase); /* the halt has a row of its own */
     fl_bind_int(&q, 2, r->plan);
     fl_bind_int(&q, 3, r->round);
     fl_bind_blob(&q, 4, r->model_hash.bytes, FL_HASH_SIZE);
@@ -390,7 +423,8 @@ fl_code node_round_put(node_store *s, const node_state *state, fl_err *err)
     fl_bind_blob(&q, 6, r->update_hash.bytes, FL_HASH_SIZE);
     fl_bind_int(&q, 7, (int64_t)r->update_bytes);
     fl_bind_text(&q, 8, r->debit);
-    return fl_query_run(&q, err);
+    FL_TRY(fl_query_run(&q, err));
+    return node_meta_put(s, "halted", lasts(state->halted) ? node_reason_text(state->halted) : "", err);
 }
 
 static void get_hash(fl_hash *out, fl_query *q, int column)
@@ -456,7 +490,7 @@ fl_code node_state_load(node_state *state, node_store *s, fl_err *err)
     if (ledger->has_policy)
         state->filter = ledger->filter;
     fl_code rc;
-    if ((rc = load_plans(state, s, err)) || (rc = load_round(state, s, err)) ||
+    if ((rc = load_plans(state, s, err)) || (rc = load_round(state, s, err)) || (rc = load_halt(state, s, err)) ||
         (rc = node_meta_get(s, "boot", boot, sizeof boot, err)))
         return rc;
     state->boot = strtoull(boot, NULL, 10);

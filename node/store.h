@@ -70,5 +70,7 @@ fl_code node_plan_keep(node_store *s, uint32_t plan, const char *json, size_t n,
 
 /* A node_plan from a parsed plan: what the machine needs to know. */
 void node_plan_describe(node_plan *out, const nn_plan *plan);
+/* From a plan's text as it arrived for a study. FL_EFORMAT: this version cannot read it; *out is its unreadable place. */
+fl_code node_plan_read(node_plan *out, const char *study, const char *json, size_t n, fl_err *err) FL_MUST_USE;
 
 #endif

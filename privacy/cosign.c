@@ -48,18 +48,16 @@ static size_t last_line(const char *note, size_t n)
     return before ? (size_t)(before - note) + 1 : n;
 }
 
-fl_code dp_checkpoint_verify_cosigned(const char *note, size_t n, const char *vkey, const char *cosigner_vkey,
-                                      uint64_t *size, fl_hash *root, fl_err *err)
+fl_code dp_cosignature_verify(const char *note, size_t n, const char *cosigner_vkey, uint64_t *size, fl_hash *root,
+                              fl_err *err)
 {
     uint8_t blob[BLOB_SIZE], hash[KEY_HASH_SIZE], public_key[FL_PUBLIC_KEY_SIZE];
     char origin[DP_ORIGIN_MAX], head[DP_ORIGIN_MAX + 8];
     if (!dp_vkey_parse(origin, public_key, cosigner_vkey))
         return fl_fail(err, FL_EFORMAT, "cosigned checkpoint: the cosigner's key is not a verifier key");
     const size_t own = last_line(note, n);
-    if (own == n)
+    if (own == n || !dp_checkpoint_peek(note, n, size, root))
         return fl_fail(err, FL_EFORMAT, "cosigned checkpoint: not a signed note");
-    FL_TRY(dp_checkpoint_verify(note, own, vkey, NULL, size, root, err));
-
     const char *line = note + own;
     const size_t n_line = n - own - 1; /* without its newline */
     const size_t n_head = (size_t)snprintf(head, sizeof head, DASH " %s ", origin);
@@ -72,7 +70,19 @@ fl_code dp_checkpoint_verify_cosigned(const char *note, size_t n, const char *vk
     if (memcmp(hash, blob, sizeof hash) != 0)
         return fl_fail(err, FL_EREFUSED, "cosigned checkpoint: signed with another key than the one of %s given",
                        origin);
-    if (!fl_sign_verify(blob + KEY_HASH_SIZE, public_key, note, signed_length(note, n)))
+    const size_t n_signed = signed_length(note, n);
+    if (n_signed == 0 || !fl_sign_verify(blob + KEY_HASH_SIZE, public_key, note, n_signed))
         return fl_fail(err, FL_EREFUSED, "cosigned checkpoint: the signature of %s is wrong", origin);
     return FL_OK;
+}
+
+fl_code dp_checkpoint_verify_cosigned(const char *note, size_t n, const char *vkey, const char *cosigner_vkey,
+                                      uint64_t *size, fl_hash *root, fl_err *err)
+{
+    uint64_t seen;
+    const size_t own = last_line(note, n);
+    if (own == n)
+        return fl_fail(err, FL_EFORMAT, "cosigned checkpoint: not a signed note");
+    FL_TRY(dp_checkpoint_verify(note, own, vkey, NULL, size, root, err));
+    return dp_cosignature_verify(note, n, cosigner_vkey, &seen, NULL, err);
 }

@@ -22,4 +22,9 @@ void dp_checkpoint_cosign(fl_buf *note, const char *origin, const fl_sign_key *k
 fl_code dp_checkpoint_verify_cosigned(const char *note, size_t n, const char *vkey, const char *cosigner_vkey,
                                       uint64_t *size, fl_hash *root, fl_err *err) FL_MUST_USE;
 
+/* The last signature line alone, by the key with this vkey: what a witness said, whoever owns the ledger. root may be
+ * NULL. */
+fl_code dp_cosignature_verify(const char *note, size_t n, const char *cosigner_vkey, uint64_t *size, fl_hash *root,
+                              fl_err *err) FL_MUST_USE;
+
 #endif

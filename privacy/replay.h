@@ -22,7 +22,11 @@
  *                RELEASE       once, after STARTED; as long as its coordinates and cells (version 2)
  *                ACK           once, after RELEASE, same hash
  *                BURN          a debit without ACK (RELEASE may be there: the update was lost)
- *                RESTORE       each missing debit is owed: a RESERVE of its terms and BURN with reason "restored"
+ *                RESTORE       each missing debit is owed: a RESERVE of its terms and BURN with reason "restored"; the
+ *                              policy in force is not asked of it, for it happened already, but the filter is, and it
+ *                              is never STARTED. Nothing is STARTED either before the ledger is longer than the head
+ *                              that was witnessed: RESTORE lines with the reason "placeholder" stand for the other
+ *                              lines that were lost
  *
  *   coordinator  STUDY once a study; ROSTER before a round; ROUND_OPEN rounds 1, 2, .. each after the last PUBLISH, with
  *                its model; RECEIVED in an open round from a member of the ROUND_OPEN, once each; AGGREGATE once a
@@ -54,7 +58,8 @@ typedef struct dp_debit {
     uint32_t round, steps;
     uint32_t coordinates, probe, update_bits; /* 0: reserved by a line of version 1 */
     dp_debit_state state;
-    double cost; /* of the RESERVE */
+    bool is_restored; /* RESERVEd for a RESTORE, or BURNed with the reason "restored" */
+    double cost;      /* of the RESERVE */
     /* what travels in the same update, by its OTHER_RELEASE; cells 0: nothing does */
     char other[DP_DEBIT_SIZE];
     uint32_t cells, partitions;
@@ -109,6 +114,10 @@ typedef struct dp_ledger_state {
     dp_filter filter; /* valid when has_policy */
     uint64_t n_findings;
     uint32_t owed; /* from RESTORE */
+    uint32_t n_restores;
+    uint64_t restore_seq;  /* of the last RESTORE that is no placeholder; 0: none */
+    uint64_t witness_size; /* its head */
+    char witness_root[DP_HEX_SIZE];
     dp_policy *policies;
     size_t n_policies;
     dp_approval *approvals;

@@ -157,9 +157,10 @@ static void check_reserve(dp_checker *c, const dp_entry *e)
     if (!approval)
         dp_report(c, WHY_APPROVAL, "RESERVE under a plan that was not approved for study %s", e->study);
     const dp_policy *policy = approval ? policy_for(r, e, approval) : NULL;
-    if (policy)
+    const bool is_owed = r->state.owed > 0;
+    if (policy && !is_owed)
         check_terms(c, e, policy);
-    if (policy && !has_code(policy->releases, "update"))
+    if (policy && !is_owed && !has_code(policy->releases, "update"))
         dp_report(c, WHY_POLICY, "RESERVE although the policy does not permit updates");
     check_numbers(c, e);
     if (dp_replay_debit(r, e->debit) || dp_find(r, DP_BY_OTHER, e->debit, "", 0) != DP_MAP_NONE)
@@ -201,6 +202,30 @@ static void check_debit(dp_checker *c, const dp_entry *e)
         dp_report(c, WHY_ORDER, "RELEASE of %" PRIu64 " bytes: what was debited is %" PRIu64, e->bytes, bytes_of(d));
     if (e->kind == DP_STARTED && c->r->state.owed > 0)
         dp_report(c, WHY_BUDGET, "STARTED while %u debit(s) from before a RESTORE are still owed", c->r->state.owed);
+    if (e->kind == DP_STARTED && d->is_restored)
+        dp_report(c, WHY_ORDER, "STARTED of a debit that was charged for a RESTORE");
+    if (e->kind == DP_STARTED && c->seq <= c->r->state.witness_size)
+        dp_report(c, WHY_ORDER,
+                  "STARTED while the ledger is not longer than the head of %" PRIu64 " that was witnessed",
+                  c->r->state.witness_size);
+}
+
+static bool is_placeholder(const dp_entry *e)
+{
+    return strcmp(e->reason, "placeholder") == 0;
+}
+
+static void check_restore(dp_checker *c, const dp_entry *e)
+{
+    const dp_ledger_state *s = &c->r->state;
+    if (!is_placeholder(e)) {
+        if (s->owed > 0)
+            dp_report(c, WHY_BUDGET, "RESTORE while %u debit(s) of the one before are still owed", s->owed);
+        return;
+    }
+    if (s->restore_seq == 0 || e->missing > 0 || e->witness_size != s->witness_size ||
+        strcmp(e->witness_root, s->witness_root) != 0 || c->seq > s->witness_size + 1)
+        dp_report(c, WHY_ORDER, "RESTORE is a placeholder where no line was lost");
 }
 
 static bool permits_metrics(const dp_policy *policy)
@@ -288,7 +313,10 @@ void dp_check_node(dp_checker *c, const dp_entry *e)
     case DP_OTHER_RELEASE:
         check_other_release(c, e);
         break;
-    default: /* REFUSE, RESTORE: nothing more */
+    case DP_RESTORE:
+        check_restore(c, e);
+        break;
+    default: /* REFUSE: nothing more */
         break;
     }
 }
@@ -404,6 +432,7 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
         return dp_no_memory(err);
     dp_debit *d = &s->debits[s->n_debits];
     *d = (dp_debit){.seq = e->seq, .round = e->round, .steps = e->steps, .state = DP_DEBIT_RESERVED, .cost = cost};
+    d->is_restored = s->owed > 0;
     d->coordinates = e->coordinates; /* 0 in a line of version 1 */
     d->probe = e->probe;
     d->update_bits = e->update_bits;
@@ -439,8 +468,11 @@ static fl_code apply_debit(dp_replay *r, const dp_entry *e, fl_err *err)
         break;
     default:
         d->state = DP_DEBIT_BURNED;
-        if (was_reserved && r->state.owed > 0 && strcmp(e->reason, "restored") == 0)
+        if (strcmp(e->reason, "restored") != 0)
+            break;
+        if (was_reserved && r->state.owed > 0)
             r->state.owed--;
+        d->is_restored = true;
         break;
     }
     bool is_open = d->state < DP_DEBIT_ACKED;
@@ -481,6 +513,17 @@ static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
     return add_charge(r, e->study, &charge, err);
 }
 
+static void apply_restore(dp_ledger_state *s, const dp_entry *e)
+{
+    s->owed += e->missing;
+    if (is_placeholder(e))
+        return;
+    s->n_restores++;
+    s->restore_seq = e->seq;
+    s->witness_size = e->witness_size;
+    DP_COPY(s->witness_root, e->witness_root);
+}
+
 fl_code dp_apply_node(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     switch (e->kind) {
@@ -498,7 +541,7 @@ fl_code dp_apply_node(dp_replay *r, const dp_entry *e, fl_err *err)
     case DP_OTHER_RELEASE:
         return apply_other_release(r, e, err);
     case DP_RESTORE:
-        r->state.owed += e->missing;
+        apply_restore(&r->state, e);
         return FL_OK;
     default:
         return FL_OK;

@@ -609,12 +609,21 @@ static void another_release_of_version_1_is_still_charged(void **state)
     bench_fini(&b);
 }
 
+static void feed_restore(bench *b, const char *reason, uint32_t missing, uint64_t witness_size)
+{
+    maker_entry(&b->m, &e, DP_RESTORE);
+    SET(e.reason, reason);
+    e.missing = missing;
+    e.witness_size = witness_size;
+    feed_entry(b);
+}
+
 static void a_restore_owes_its_missing_debits(void **state)
 {
     (void)state;
     bench b;
     start_node(&b);
-    feed(&b, DP_RESTORE);
+    feed_restore(&b, "restored", 1, 1);
     assert_int_equal(dp_replay_state(b.r)->owed, 1);
     feed_debit(&b, DP_RESERVE, 1);
     expect_none(&b);
@@ -630,9 +639,69 @@ static void a_restore_owes_its_missing_debits(void **state)
     feed_entry(&b);
     expect_none(&b);
     assert_int_equal(dp_replay_state(b.r)->owed, 0);
+    assert_true(dp_replay_debit(b.r, e.debit)->is_restored);
     feed_debit(&b, DP_RESERVE, 3);
     feed_debit(&b, DP_STARTED, 3);
     expect_none(&b);
+    bench_fini(&b);
+}
+
+/* What happened under a policy that was another then is charged all the same, and is never a debit to train with. */
+static void what_a_restore_charges_is_never_started(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed_restore(&b, "restored", 1, 1);
+    maker_entry(&b.m, &e, DP_RESERVE);
+    debit_of(e.debit, 1);
+    e.round = 1;
+    e.declared_patients++; /* not what the policy says now */
+    feed_entry(&b);
+    expect_none(&b);
+    feed_debit(&b, DP_RESERVE, 2);
+    maker_entry(&b.m, &e, DP_BURN);
+    debit_of(e.debit, 2);
+    e.round = 2;
+    SET(e.reason, "restored");
+    feed_entry(&b);
+    expect_none(&b);
+    assert_int_equal(dp_replay_state(b.r)->owed, 0);
+    feed_debit(&b, DP_STARTED, 1);
+    expect(&b, "charged for a RESTORE");
+    maker_entry(&b.m, &e, DP_RESERVE);
+    debit_of(e.debit, 3);
+    e.round = 3;
+    e.declared_patients++;
+    feed_entry(&b);
+    expect(&b, "declared patients");
+    bench_fini(&b);
+}
+
+/* Nobody who saw the lost head ever sees the ledger become shorter. */
+static void a_restored_ledger_outgrows_the_head_it_lost(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed_restore(&b, "placeholder", 0, 100);
+    expect(&b, "where no line was lost");
+    const uint64_t seq = dp_replay_state(b.r)->n_entries + 1;
+    feed_restore(&b, "restored", 0, seq + 2);
+    expect_none(&b);
+    assert_true(dp_replay_state(b.r)->restore_seq == seq);
+    feed_debit(&b, DP_RESERVE, 1);
+    expect_none(&b);
+    feed_debit(&b, DP_STARTED, 1);
+    expect(&b, "not longer than the head");
+    feed_restore(&b, "placeholder", 0, seq + 3);
+    expect(&b, "where no line was lost"); /* of another head */
+    feed_debit(&b, DP_RESERVE, 2);
+    feed_debit(&b, DP_STARTED, 2);
+    expect_none(&b);
+    feed_restore(&b, "placeholder", 0, seq + 2);
+    expect(&b, "where no line was lost"); /* long enough already */
+    assert_true(dp_replay_state(b.r)->restore_seq == seq && dp_replay_state(b.r)->n_restores == 1);
     bench_fini(&b);
 }
 
@@ -860,6 +929,8 @@ int main(void)
         cmocka_unit_test(versions_go_forward_only),
         cmocka_unit_test(another_release_of_version_1_is_still_charged),
         cmocka_unit_test(a_restore_owes_its_missing_debits),
+        cmocka_unit_test(what_a_restore_charges_is_never_started),
+        cmocka_unit_test(a_restored_ledger_outgrows_the_head_it_lost),
         cmocka_unit_test(a_key_is_handed_on_by_the_old_one_only),
         cmocka_unit_test(a_coordinator_counts_each_update_once),
         cmocka_unit_test(a_coordinators_models_form_a_chain),
