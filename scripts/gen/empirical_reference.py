@@ -5,6 +5,7 @@ digits, binomial coefficients as products, so that nothing here resembles the C 
     one_run   m r v epsilon delta p            p-value of Theorem 5.2 of Steinke, Nasr, Jagielski 2023
     bound     m r v delta confidence epsilon   the largest epsilon with p < 1 - confidence
     low       k n risk p                       P[Bin(n, p) >= k] = risk (Clopper, Pearson 1934)
+    worlds    n1 k1 n0 k0 delta confidence epsilon   from k1 of n1 runs with the canary and k0 of n0 without it
 
 Writes tests/data/empirical.txt. The standard library is all it needs; it takes some twenty seconds.
 """
@@ -32,6 +33,10 @@ LIMITS = [ # k n risk
     (1, 1, "0.05"), (1, 10, "0.025"), (10, 10, "0.025"), (5, 10, "0.5"), (3, 1000, "0.000001"), (997, 1000, "0.000001"),
     (500, 1000, "0.00000025"), (135, 100000, "0.00000025"), (2340, 100000, "0.00000025"), (1, 1000000, "0.000000001"),
     (400000, 1000000, "0.00000025"), (999999, 1000000, "0.01"),
+]
+WORLDS = [ # n1 k1 n0 k0 delta confidence
+    (20000, 470, 20000, 27, "0.00001", "0.999999"), (20000, 27, 20000, 470, "0.00001", "0.999999"),
+    (5000, 4990, 4000, 3000, "0", "0.95"), (1000, 500, 1000, 480, "0", "0.95"), (300, 300, 200, 0, "0.01", "0.9"),
 ]
 
 
@@ -92,6 +97,20 @@ def bound(m, r, v, delta, confidence):
     return bisect(refuted, Decimal(0), Decimal(16), 14)
 
 
+def low(k, n, risk):
+    return bisect(lambda p: tail(k, n, p) < risk, Decimal(0), Decimal(1), 14) if k else Decimal(0)
+
+
+def worlds(n1, k1, n0, k0, delta, confidence):
+    """P <= e^epsilon Q + delta for the event and its contrary, from either world to the other."""
+    risk, most = (1 - confidence) / 4, Decimal(0)
+    for k, j in ((k1, k0), (n1 - k1, n0 - k0)): # the event, its contrary
+        for p, q in ((low(k, n1, risk), 1 - low(n0 - j, n0, risk)), (low(j, n0, risk), 1 - low(n1 - k, n1, risk))):
+            if p - delta > q:
+                most = max(most, ((p - delta) / q).ln())
+    return most
+
+
 def main():
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests", "data", "empirical.txt")
     with open(path, "w") as out:
@@ -101,8 +120,10 @@ def main():
         for m, r, v, delta, confidence in BOUNDS:
             out.write(f"bound {m} {r} {v} {delta} {confidence} {bound(m, r, v, Decimal(delta), Decimal(confidence)):.15f}\n")
         for k, n, risk in LIMITS:
-            p = bisect(lambda p: tail(k, n, p) < Decimal(risk), Decimal(0), Decimal(1), 14)
-            out.write(f"low {k} {n} {risk} {p:.15e}\n")
+            out.write(f"low {k} {n} {risk} {low(k, n, Decimal(risk)):.15e}\n")
+        for *counts, delta, confidence in WORLDS:
+            epsilon = worlds(*counts, Decimal(delta), Decimal(confidence))
+            out.write(f"worlds {' '.join(map(str, counts))} {delta} {confidence} {epsilon:.12f}\n")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ static void agrees_with_the_long_sums_to_1e_9(void **state)
     FILE *f = fopen(CORDON_SOURCE_DIR "/tests/data/empirical.txt", "r");
     assert_non_null(f);
     char line[256];
-    int n_p = 0, n_bound = 0, n_low = 0;
+    int n_p = 0, n_bound = 0, n_low = 0, n_worlds = 0;
     while (fgets(line, sizeof line, f)) {
-        unsigned long long m, r, v;
+        unsigned long long m, r, v, k;
         double a, b, expected;
         if (sscanf(line, "one_run %llu %llu %llu %lf %lf %lf", &m, &r, &v, &a, &b, &expected) == 6) {
             assert_true(is_near(dp_one_run_p_value(m, r, v, a, b), expected, 1e-9));
@@ -37,11 +37,14 @@ static void agrees_with_the_long_sums_to_1e_9(void **state)
             assert_true(is_near(dp_probability_low(r, v, a), expected, 1e-9));
             assert_true(fabs(1 - dp_probability_high(v - r, v, a) - expected) <= 1e-9 * expected + 1e-15);
             n_low++;
+        } else if (sscanf(line, "worlds %llu %llu %llu %llu %lf %lf %lf", &m, &r, &v, &k, &a, &b, &expected) == 7) {
+            assert_true(is_near(dp_two_worlds_epsilon((dp_count){m, r}, (dp_count){v, k}, a, b), expected, 1e-9));
+            n_worlds++;
         } else
             assert_int_equal(line[0], '#');
     }
     fclose(f);
-    assert_true(n_p >= 15 && n_bound >= 10 && n_low >= 10);
+    assert_true(n_p >= 15 && n_bound >= 10 && n_low >= 10 && n_worlds >= 5);
 }
 
 /* Every coin guessed by chance says nothing; every coin guessed right says what (1 / risk)^(1 / r) allows. */
