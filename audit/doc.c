@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MAX = 16384, MARKS = 6 };
+enum { MARKS = 6 };
 
 /* --- what may be seen as it is --- */
 
@@ -114,7 +114,7 @@ static void add_text(audit_doc *d, doc_kind kind, doc_tone tone, const char *tex
 
 void audit_doc_add(audit_doc *d, doc_kind kind, doc_tone tone, const char *format, ...)
 {
-    char text[TEXT_MAX];
+    char text[DOC_TEXT_MAX / 4];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);

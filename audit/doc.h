@@ -42,6 +42,9 @@ typedef enum doc_kind {
     DOC_PICTURE,
 } doc_kind;
 
+/* A block's text is cut here; nothing of ours is as long. */
+#define DOC_TEXT_MAX 65536
+
 struct audit_chart;
 
 typedef struct doc_block {

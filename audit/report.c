@@ -12,10 +12,11 @@ enum { OUTPUT_MAX = 64 << 20 };
 
 const fl_cli_option audit_report_options[] = {
     {"coordinator", "C.jsonl", "the coordinator's ledger: is every update in both, and who else takes part?", false},
-    {"key", "K.pub", "the public key to believe for the first ledger (default: FILE.pub beside each, else GENESIS)",
-     false},
+    {"key", "K.pub",
+     "the public key to believe, for one ledger (default: FILE.pub beside each, else the key in GENESIS)", false},
     {"o", "FILE", "where the report goes (default: standard output); written whole or not at all", false},
     {"text", NULL, "plain text, not HTML", false},
+    {"json", NULL, "one JSON document: the numbers, the findings, and the report's blocks", false},
     {0},
 };
 
@@ -148,12 +149,19 @@ fl_code report_document(audit_doc *d, report *r, fl_err *err)
 
 /* --- the command --- */
 
-static fl_code write_out(fl_cli *cli, const audit_doc *d, fl_err *err)
+static fl_code render(fl_buf *page, fl_cli *cli, const report *r, const audit_doc *d, fl_err *err)
+{
+    if (fl_cli_flag(cli, "json"))
+        return report_json(page, r, d, err);
+    return fl_cli_flag(cli, "text") ? audit_doc_text(page, d, err) : audit_doc_html(page, d, err);
+}
+
+static fl_code write_out(fl_cli *cli, const report *r, const audit_doc *d, fl_err *err)
 {
     fl_buf page;
     const char *path = fl_cli_value(cli, "o");
     fl_buf_init(&page, OUTPUT_MAX);
-    fl_code code = fl_cli_flag(cli, "text") ? audit_doc_text(&page, d, err) : audit_doc_html(&page, d, err);
+    fl_code code = render(&page, cli, r, d, err);
     if (code == FL_OK && path)
         code = fl_file_write(path, page.bytes, page.size, 0644, err);
     else if (code == FL_OK && (fwrite(page.bytes, 1, page.size, cli->out) != page.size || fflush(cli->out) != 0))
@@ -172,7 +180,7 @@ int audit_report(fl_cli *cli)
     if (code == FL_OK)
         code = report_document(&d, &r, &err);
     if (code == FL_OK)
-        code = write_out(cli, &d, &err);
+        code = write_out(cli, &r, &d, &err);
     int exit_code = code != FL_OK ? fl_cli_fail(cli, &err) : report_findings(&r) > 0 ? 1 : 0;
     audit_doc_fini(&d);
     report_fini(&r);

@@ -133,12 +133,11 @@ typedef struct report {
     size_t n_hospitals;
     report_coordinator *coordinator; /* NULL: its ledger was not given */
     audit_chart *charts;             /* one for each hospital */
-    bool key_given;
 } report;
 
 /*
  * Reads and checks the files: ledgers of hospitals, in the order of their names afterwards, and at most one
- * coordinator's, given as `coordinator` or among the paths. key: of the first path (NULL: beside it). FL_EFORMAT when
+ * coordinator's, given as `coordinator` or among the paths. key: of the only path (NULL: beside each). FL_EFORMAT when
  * one is no ledger, when two are of one hospital, or two of a coordinator.
  */
 fl_code report_read(report *r, char *const *paths, size_t n, const char *coordinator, const char *key,
@@ -153,6 +152,8 @@ uint64_t report_findings(const report *r); /* of all files together */
 
 /* The parts, in the order of the page. */
 fl_code report_document(audit_doc *d, report *r, fl_err *err) FL_MUST_USE;
+/* The numbers for programs, and the blocks of the document. Appends. */
+fl_code report_json(fl_buf *out, const report *r, const audit_doc *d, fl_err *err) FL_MUST_USE;
 void report_promise(audit_doc *d, const report *r);
 void report_trust(audit_doc *d, const report *r);
 void report_budget(audit_doc *d, report *r);

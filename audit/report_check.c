@@ -9,6 +9,7 @@ static void add_file(audit_doc *d, const report_file *f, const char *whose)
     const dp_ledger_state *s = dp_replay_state(f->evidence.replay);
     char hex[DP_HEX_SIZE], root[DP_HEX_SIZE], origin[DP_ORIGIN_MAX], key_hex[DP_HEX_SIZE] = "none";
     uint8_t public_key[FL_PUBLIC_KEY_SIZE];
+    bool is_genesis = strcmp(f->evidence.key_source, "GENESIS") == 0;
     dp_hash_text(hex, &f->hash);
     fl_hash tree_root = dp_tree_root(&s->tree);
     dp_hash_text(root, &tree_root);
@@ -16,28 +17,24 @@ static void add_file(audit_doc *d, const report_file *f, const char *whose)
         fl_hash key_hash = fl_sha256(public_key, sizeof public_key);
         dp_hash_text(key_hex, &key_hash);
     }
-    audit_doc_add(d, DOC_ROW, DOC_PLAIN, "%s", "");
-    audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", whose);
-    audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s, %s %s", audit_show(f->name).text, report_count(f->evidence.n_lines).text,
-                  report_plural(f->evidence.n_lines, "entry", "entries"));
-    audit_doc_add(d, DOC_CELL, DOC_PLAIN,
-                  "SHA-256 of the file " DOC_MONO "%s" DOC_MONO_END "; root of its tree " DOC_MONO "%s" DOC_MONO_END
-                  "; verifier key " DOC_MONO "%s" DOC_MONO_END "; SHA-256 of the public key " DOC_MONO "%s" DOC_MONO_END
-                  "; believed because of %s",
-                  hex, root, s->key[0] ? s->key : "none", key_hex,
-                  audit_show(report_base_name(f->evidence.key_source)).text);
+    audit_doc_add(d, DOC_PARA, DOC_PLAIN, "%s: the file %s, %s %s. Its key was believed because of %s.", whose,
+                  audit_show(f->name).text, report_count(f->evidence.n_lines).text,
+                  report_plural(f->evidence.n_lines, "entry", "entries"),
+                  is_genesis ? "the ledger itself" : audit_show(report_base_name(f->evidence.key_source)).text);
+    audit_doc_add(d, DOC_CODE, DOC_PLAIN, "SHA-256 of the file %s", hex);
+    audit_doc_add(d, DOC_CODE, DOC_PLAIN, "root of the tree    %s", root);
+    audit_doc_add(d, DOC_CODE, DOC_PLAIN, "verifier key        %s", s->key[0] ? s->key : "none");
+    audit_doc_add(d, DOC_CODE, DOC_PLAIN, "SHA-256 of the key  %s", key_hex);
 }
 
 void report_check(audit_doc *d, const report *r)
 {
-    static const char *const columns[] = {"Whose", "File", "Fingerprints", NULL};
     const report_file *first = r->n_hospitals > 0 ? &r->hospitals[0]->file : &r->coordinator->file;
     audit_doc_add(d, DOC_HEADING, DOC_PLAIN, "How to check this report without us");
     audit_doc_add(
         d, DOC_PARA, DOC_PLAIN,
         "A ledger is a text file, one entry on a line. Compare these fingerprints with those of the files that "
         "you have, and with the key that the hospital tells you by another way.");
-    audit_doc_table(d, "The files behind this report", columns);
     for (size_t i = 0; i < r->n_hospitals; i++)
         add_file(d, &r->hospitals[i]->file, r->hospitals[i]->name);
     if (r->coordinator)
@@ -62,7 +59,8 @@ void report_check(audit_doc *d, const report *r)
         audit_doc_add(
             d, DOC_PARA, DOC_PLAIN,
             "The epsilon of a study from its terms alone, with our program, or with any published accountant for "
-            "DP-SGD that takes the same three numbers (here: study %s%s):",
+            "DP-SGD that takes the same three numbers (here: study %s%s). The result should be close to "
+            "the numbers in part 6:",
             s->name, s->terms_changed ? ", with the terms of its last round, although they changed on the way" : "");
         audit_doc_add(d, DOC_CODE, DOC_PLAIN,
                       "cordon-audit epsilon --sampling-rate %s --noise-multiplier %s --steps %" PRIu64 " --delta %g",

@@ -228,7 +228,7 @@ void report_trust(audit_doc *d, const report *r)
     audit_doc_add(
         d, DOC_PARA, DOC_PLAIN,
         "The promise is kept inside the hospital: noise is added there, before anything leaves. So a patient has to "
-        "trust the own hospital, and nobody else, for privacy.");
+        "trust their own hospital, and nobody else, for privacy.");
     audit_doc_table(d, "Trust", columns);
     add_trust(
         d, "The hospital's node (the program cordon-node)",

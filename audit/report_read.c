@@ -154,14 +154,15 @@ static int by_name(const void *a, const void *b)
 
 fl_code report_read(report *r, char *const *paths, size_t n, const char *coordinator, const char *key, fl_err *err)
 {
+    if (key && n > 1)
+        return fl_fail(err, FL_EFORMAT, "--key: belongs to one ledger: put LEDGER.jsonl.pub beside each instead");
     r->hospitals = calloc(n, sizeof *r->hospitals);
-    r->key_given = key != NULL;
     if (!r->hospitals)
         return no_memory(err);
     if (coordinator)
         FL_TRY(read_coordinator(r, coordinator, NULL, err));
     for (size_t i = 0; i < n; i++)
-        FL_TRY(read_one(r, paths[i], i == 0 ? key : NULL, err));
+        FL_TRY(read_one(r, paths[i], key, err));
     qsort(r->hospitals, r->n_hospitals, sizeof *r->hospitals, by_name);
     name_files(r);
     FL_TRY(compare(r, err));

@@ -37,7 +37,7 @@ static void add_approvals(audit_doc *d, const report_hospital *h)
 
 static void add_rounds(audit_doc *d, const report_hospital *h)
 {
-    static const char *const columns[] = {"Study", "From",           "To", "Debits", "Received", "Burned",
+    static const char *const columns[] = {"Study", "From",           "To", "Debits", "Receipts", "Burned",
                                           "Open",  "Other releases", NULL};
     audit_doc_table(d, "Rounds, as this hospital's ledger has them", columns);
     for (size_t i = 0; i < h->n_studies; i++) {

@@ -2,6 +2,7 @@
 #include "audit/audit.h"
 #include "audit/report.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "tests/privacy/ledger_maker.h"
 
 #include <dirent.h>
@@ -578,6 +579,31 @@ static void text_keeps_to_its_width(void **state)
     }
 }
 
+static void json_has_the_numbers_and_the_words(void **state)
+{
+    (void)state;
+    char json_option[] = "--json";
+    ledger_maker m;
+    fl_json *j = NULL;
+    double epsilon = 0, cap = 0;
+    int64_t burned = 0;
+    node_ledger(&m, "north", 2);
+    put_ledger(&m, "l.jsonl");
+    assert_int_equal(RUN(path_of("l.jsonl"), json_option), 0);
+    assert_int_equal(fl_json_parse(&j, out, n_out, "out", NULL), FL_OK);
+    assert_string_equal(fl_json_text(j, "verdict"), "verified");
+    assert_int_equal(fl_json_count(fl_json_member(j, "findings")), 0);
+    fl_json *h = fl_json_at(fl_json_member(j, "hospitals"), 0), *study = fl_json_at(fl_json_member(h, "studies"), 0);
+    assert_true(fl_json_real(h, "epsilon", &epsilon) && fl_json_real(h, "epsilon_cap", &cap));
+    assert_true(epsilon > 0 && epsilon <= cap && cap == 8);
+    assert_true(fl_json_int(study, "burned", &burned) && burned == 1);
+    fl_json *first = fl_json_at(fl_json_member(j, "blocks"), 0);
+    assert_string_equal(fl_json_text(first, "kind"), "verdict");
+    assert_string_equal(fl_json_text(first, "tone"), "good");
+    assert_true(strncmp(fl_json_text(first, "text"), "VERIFIED. The ledger of north", 29) == 0);
+    fl_json_free(j);
+}
+
 static void a_file_is_written_whole_or_not_at_all(void **state)
 {
     (void)state;
@@ -621,6 +647,7 @@ int main(void)
         cmocka_unit_test_teardown(a_large_ledger_gives_a_small_page, empty_dir),
         cmocka_unit_test(a_picture_of_many_points_is_small),
         cmocka_unit_test_teardown(text_keeps_to_its_width, empty_dir),
+        cmocka_unit_test_teardown(json_has_the_numbers_and_the_words, empty_dir),
         cmocka_unit_test_teardown(a_file_is_written_whole_or_not_at_all, empty_dir),
     };
     int failed = cmocka_run_group_tests(tests, make_dir, remove_dir);
