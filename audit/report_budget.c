@@ -182,11 +182,12 @@ void report_budget(audit_doc *d, report *r)
         }
         d->failed |= !draw(&r->charts[i], h, i + 1);
         audit_doc_picture(d, &r->charts[i]);
-        audit_doc_add(
-            d, DOC_PARA, DOC_PLAIN,
-            "Each step up is one debit: the line shows what an observer of everything until then may have learned at "
-            "most. The "
-            "first step is the largest because a small delta has its price, paid once; each further round adds less.");
+        if (i == 0)
+            audit_doc_add(
+                d, DOC_PARA, DOC_PLAIN,
+                "Each step up is one debit: the line shows what an observer of everything until then may have learned "
+                "at most. The first step is the largest because a small delta has its price, paid once; each "
+                "further round adds less.");
         add_samples(d, h);
         add_left(d, h);
     }
@@ -252,8 +253,9 @@ static bool is_given(const report *r, const char *name)
     return false;
 }
 
-/* What the coordinator's ledger tells of a hospital whose own ledger is missing: at least what was received was paid. */
-static void add_absent(audit_doc *d, const report *r, const report_member *m)
+/* What the coordinator's ledger tells of a hospital whose own ledger is missing: at least what was received was paid.
+ * Returns that epsilon, 0 when there are no terms to count with. */
+static double add_absent(audit_doc *d, const report *r, const report_member *m)
 {
     double rdp = 0;
     bool is_whole = true;
@@ -268,12 +270,15 @@ static void add_absent(audit_doc *d, const report *r, const report_member *m)
     audit_doc_add(d, DOC_ROW, DOC_PLAIN, "%s", "");
     audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", m->name);
     audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", report_count(m->n_received).text);
-    if (!of)
+    if (m->n_received == 0)
+        audit_doc_add(d, DOC_CELL, DOC_PLAIN, "nothing that the coordinator knows of");
+    else if (!of)
         audit_doc_add(d, DOC_CELL, DOC_CARE, "unknown: no ledger given has the terms of its studies");
     else
         audit_doc_add(d, DOC_CELL, DOC_CARE, "epsilon %s or more at delta %s, for these updates alone%s",
                       report_epsilon(report_epsilon_of(of, rdp)).text, report_delta(of->delta).text,
                       is_whole ? "" : "; some of its studies have unknown terms and are not in this number");
+    return of ? report_epsilon_of(of, rdp) : 0;
 }
 
 static void add_absent_all(audit_doc *d, const report *r)
@@ -281,6 +286,7 @@ static void add_absent_all(audit_doc *d, const report *r)
     static const char *const columns[] = {"Hospital without its ledger", "Updates that the coordinator received",
                                           "What its patients were exposed to", NULL};
     size_t n = 0;
+    double all = 0;
     for (size_t i = 0; i < r->coordinator->n_members; i++)
         n += !is_given(r, r->coordinator->members[i].name);
     if (n == 0) {
@@ -291,16 +297,22 @@ static void add_absent_all(audit_doc *d, const report *r)
     }
     audit_doc_add(
         d, DOC_PARA, DOC_CARE,
-        "Missing: the ledgers of %zu %s that the coordinator names. The rows above do not hold them. What follows is "
-        "only what "
-        "the coordinator's ledger tells: each update that it received was paid for at least once; burned rounds "
-        "and other consortia are not in it.",
+        "Missing: the ledgers of %zu %s that the coordinator names. The rows above do not hold them, and one of them "
+        "may be among the two largest. What follows is only what the coordinator's ledger tells: each update that "
+        "it received was paid for at least once; burned rounds and other consortia are not in it.",
         n, report_plural(n, "hospital", "hospitals"));
     audit_doc_table(d, "Hospitals whose ledgers were not given", columns);
     for (size_t i = 0; i < r->coordinator->n_members; i++) {
         if (!is_given(r, r->coordinator->members[i].name))
-            add_absent(d, r, &r->coordinator->members[i]);
+            all += add_absent(d, r, &r->coordinator->members[i]);
     }
+    for (size_t i = 0; i < r->n_hospitals; i++)
+        all += r->hospitals[i]->epsilon;
+    if (r->n_hospitals > 0)
+        audit_doc_add(d, DOC_PARA, DOC_PLAIN,
+                      "For a patient seen in all %zu hospitals that the coordinator names, the budgets count together "
+                      "epsilon %s or more.",
+                      n + r->n_hospitals, report_epsilon(all).text);
 }
 
 static void add_rows(audit_doc *d, const report *r)

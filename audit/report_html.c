@@ -36,7 +36,7 @@ static const char STYLE[] =
     "caption{text-align:left;font-weight:600;padding:.2rem 0 .4rem}\n"
     "th,td{text-align:left;vertical-align:top;padding:.4rem .7rem .4rem .5rem;border-bottom:1px solid var(--rule)}\n"
     "thead th{border-bottom:2px solid var(--soft);color:var(--soft);font-weight:600}\n"
-    "tbody th{font-weight:600;min-width:7rem}\n"
+    ".sign{font-weight:700}tbody th{font-weight:600;min-width:7rem}\n"
     "figure{margin:1rem 0;max-width:44rem}\nsvg{width:100%;height:auto;display:block}\n"
     "svg text{fill:var(--fg);font:13px system-ui,-apple-system,\"Liberation Sans\",Arial,sans-serif}\n"
     "svg path{fill:none}.grid{stroke:var(--rule)}.axis{stroke:var(--soft);stroke-width:1.3}"
@@ -57,6 +57,7 @@ static const char STYLE[] =
 /* clang-format on */
 
 static const char *const tones[] = {"", "good", "care", "bad"};
+static const char *const signs[] = {"", "\xe2\x9c\x93 ", "! ", "\xe2\x9c\x97 "};
 
 /* --- text within a block --- */
 
@@ -148,6 +149,8 @@ static void add_cell(fl_buf *out, const doc_block *cell, const char *head, bool 
     if (cell->tone != DOC_PLAIN)
         fl_buf_printf(out, " class=\"%s\"", tones[cell->tone]);
     fl_buf_add_text(out, ">");
+    if (cell->tone != DOC_PLAIN) /* for those who do not see colours */
+        fl_buf_printf(out, "<span class=\"sign\" aria-hidden=\"true\">%s</span>", signs[cell->tone]);
     add_inline(out, cell->text);
     fl_buf_printf(out, "</%s>", element);
 }

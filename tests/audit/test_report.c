@@ -474,7 +474,8 @@ static void a_coordinators_ledger_tells_of_the_others(void **state)
     put_ledger(&m, "north.jsonl");
     assert_int_equal(RUN(path_of("north.jsonl"), coordinator_option, path_of("hub.jsonl")), 0);
     expect("Compared with the ledger of the coordinator, hub, in both directions: 3 updates");
-    expect("Missing: the ledgers of ");
+    expect("Missing: the ledgers of 2 hospitals "); /* south, and one that sends nothing */
+    expect("nothing that the coordinator knows of");
     expect("epsilon ");
     expect(" or more at delta ");
     expect("Complete.");
