@@ -6,11 +6,20 @@
 
 int audit_verify(fl_cli *cli); /* 0 verified, 1 findings, 2 not a ledger */
 int audit_epsilon(fl_cli *cli);
+/* Keeps heads of other parties' ledgers (store.h): 0 done or verified, 1 a ledger that does not fit, 2 no store, no ledger. */
+int audit_witness_init(fl_cli *cli);
+int audit_witness_add(fl_cli *cli);
+int audit_witness_check(fl_cli *cli);
+int audit_witness_list(fl_cli *cli);
 int audit_report(fl_cli *cli); /* 0 verified, 1 findings: the report tells them; 2 not a ledger: no report */
 
 extern const fl_cli_command audit_commands[];
 extern const fl_cli_option audit_verify_options[];
 extern const fl_cli_option audit_epsilon_options[];
+extern const fl_cli_option audit_witness_init_options[];
+extern const fl_cli_option audit_witness_add_options[];
+extern const fl_cli_option audit_witness_check_options[];
+extern const fl_cli_option audit_witness_list_options[];
 extern const fl_cli_option audit_report_options[];
 
 #endif

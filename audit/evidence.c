@@ -93,7 +93,7 @@ static bool pem_key(uint8_t public_key[FL_PUBLIC_KEY_SIZE], const char *text)
 }
 
 /* A vkey on the first line, or a PEM public key of the ledger's party. */
-static fl_code read_key(char vkey[DP_VKEY_MAX], const char *path, const char *party, fl_err *err)
+fl_code audit_read_key(char vkey[DP_VKEY_MAX], const char *path, const char *party, fl_err *err)
 {
     fl_buf text;
     char origin[DP_ORIGIN_MAX];
@@ -126,7 +126,7 @@ static fl_code find_key(audit_evidence *e, char vkey[DP_VKEY_MAX], const char *k
         key_path = beside;
     if (key_path) {
         snprintf(e->key_source, sizeof e->key_source, "%.255s", key_path);
-        return read_key(vkey, key_path, s->node, err);
+        return audit_read_key(vkey, key_path, s->node, err);
     }
     snprintf(e->key_source, sizeof e->key_source, "GENESIS");
     memcpy(vkey, s->first_key, DP_VKEY_MAX);
@@ -198,8 +198,9 @@ bool audit_is_head(const audit_evidence *e, uint64_t size, const fl_hash *root)
 
 /* --- the checkpoint --- */
 
-static void check_checkpoint(audit_evidence *e, const char *trusted, const fl_buf *note, const char *line_key)
+static void check_checkpoint(audit_evidence *e, const char *trusted, const char *line_key)
 {
+    const fl_buf *note = &e->note;
     const dp_ledger_state *s = dp_replay_state(e->replay);
     uint64_t size = 0;
     fl_hash root, found = dp_tree_root(&s->tree);
@@ -219,6 +220,8 @@ static void check_checkpoint(audit_evidence *e, const char *trusted, const fl_bu
                    (unsigned long long)size, (unsigned long long)e->n_lines);
     else if (!fl_hash_equal(&root, &found))
         audit_find(&e->findings, 0, WHY_SEALED, "the checkpoint is signed over other lines than these");
+    else
+        e->is_sealed = is_own && strcmp(line_key, s->key) == 0;
 }
 
 static fl_code keep_state(audit_evidence *e, fl_err *err)
@@ -239,8 +242,8 @@ static fl_code keep_state(audit_evidence *e, fl_err *err)
     return FL_OK;
 }
 
-/* Feeds every line but a last checkpoint line; note stays empty when there is none. *n_entries counts real entries. */
-static fl_code read_lines(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY_MAX], uint64_t *n_entries, fl_err *err)
+/* Feeds every line but a last checkpoint line; e->note stays empty when there is none. *n_entries counts real entries. */
+static fl_code read_lines(audit_evidence *e, char line_key[DP_VKEY_MAX], uint64_t *n_entries, fl_err *err)
 {
     const char *p = fl_buf_text(&e->file), *end = p + e->file.size;
     *n_entries = 0;
@@ -250,7 +253,7 @@ static fl_code read_lines(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY
         const char *next = newline ? newline + 1 : end;
         if (!newline)
             audit_find(&e->findings, 0, WHY_SEALED, "the last line does not end: the file was cut off");
-        if (next == end && dp_export_parse(note, line_key, p, n))
+        if (next == end && dp_export_parse(&e->note, line_key, p, n))
             return FL_OK;
         fl_code code = dp_replay_line(e->replay, p, n, err);
         if (code != FL_OK && code != FL_EFORMAT)
@@ -264,12 +267,12 @@ static fl_code read_lines(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY
     return FL_OK;
 }
 
-/* Everything but the choice of the key; note stays empty without a checkpoint line. */
-static fl_code read_ledger(audit_evidence *e, fl_buf *note, char line_key[DP_VKEY_MAX], fl_err *err)
+/* Everything but the choice of the key. */
+static fl_code read_ledger(audit_evidence *e, char line_key[DP_VKEY_MAX], fl_err *err)
 {
     uint64_t n_entries = 0;
     FL_TRY(dp_replay_create(&e->replay, DP_REPLAY_STRICT, on_finding, &e->findings, err));
-    FL_TRY(read_lines(e, note, line_key, &n_entries, err));
+    FL_TRY(read_lines(e, line_key, &n_entries, err));
     if (n_entries == 0)
         return fl_fail(err, FL_EFORMAT, "%s: not a ledger: no line of it is an entry", e->path);
     dp_replay_end(e->replay);
@@ -280,17 +283,15 @@ fl_code audit_evidence_read(audit_evidence *e, const char *path, const char *key
 {
     *e = (audit_evidence){.path = path};
     char line_key[DP_VKEY_MAX] = "", trusted[DP_VKEY_MAX] = "";
-    fl_buf note;
     fl_buf_init(&e->file, FILE_MAX);
-    fl_buf_init(&note, DP_LINE_MAX);
+    fl_buf_init(&e->note, DP_LINE_MAX);
     fl_code code = fl_file_read(&e->file, path, err);
     if (code == FL_OK)
-        code = read_ledger(e, &note, line_key, err);
+        code = read_ledger(e, line_key, err);
     if (code == FL_OK)
         code = find_key(e, trusted, key_path, err);
-    if (code == FL_OK && note.size > 0)
-        check_checkpoint(e, trusted, &note, line_key);
-    fl_buf_fini(&note);
+    if (code == FL_OK && e->note.size > 0)
+        check_checkpoint(e, trusted, line_key);
     return code;
 }
 
@@ -299,17 +300,15 @@ fl_code audit_evidence_take(audit_evidence *e, const char *path, const void *byt
 {
     *e = (audit_evidence){.path = path};
     char line_key[DP_VKEY_MAX] = "";
-    fl_buf note;
     fl_buf_init(&e->file, FILE_MAX);
-    fl_buf_init(&note, DP_LINE_MAX);
+    fl_buf_init(&e->note, DP_LINE_MAX);
     fl_buf_add(&e->file, bytes, n);
     snprintf(e->key_source, sizeof e->key_source, "%s", vkey ? "the caller" : "GENESIS");
     fl_code code = fl_buf_check(&e->file, path, err);
     if (code == FL_OK)
-        code = read_ledger(e, &note, line_key, err);
-    if (code == FL_OK && note.size > 0)
-        check_checkpoint(e, vkey ? vkey : dp_replay_state(e->replay)->first_key, &note, line_key);
-    fl_buf_fini(&note);
+        code = read_ledger(e, line_key, err);
+    if (code == FL_OK && e->note.size > 0)
+        check_checkpoint(e, vkey ? vkey : dp_replay_state(e->replay)->first_key, line_key);
     return code;
 }
 
@@ -357,6 +356,7 @@ void audit_evidence_fini(audit_evidence *e)
     dp_replay_destroy(e->replay);
     audit_findings_fini(&e->findings);
     fl_buf_fini(&e->file);
+    fl_buf_fini(&e->note);
     free(e->roots);
     free(e->keys);
     dp_map_fini(&e->key_hashes);

@@ -46,7 +46,8 @@ typedef struct audit_evidence {
     const char *path;
     dp_replay *replay;
     audit_findings findings;
-    fl_buf file;
+    fl_buf file, note; /* note: the checkpoint, empty without one */
+    bool is_sealed;    /* it is signed by the key in force over exactly these lines */
     audit_key *keys;
     size_t n_keys, keys_capacity;
     dp_map key_hashes;     /* "6ef01d16", the key hash in a vkey: position in keys */
@@ -61,9 +62,11 @@ typedef struct audit_evidence {
 /* key_path NULL: PATH.pub if it is there, else the key in GENESIS. FL_ENOTFOUND, FL_EENV: the file; FL_EFORMAT: not a
  * ledger, or an unreadable key. */
 fl_code audit_evidence_read(audit_evidence *out, const char *path, const char *key_path, fl_err *err) FL_MUST_USE;
-/* The same of bytes that are here already; they are copied. vkey: the key to believe, NULL: the one in GENESIS. */
+/* audit_evidence_read of bytes that are here already; they are copied. vkey: the key to believe, NULL: the one in GENESIS. */
 fl_code audit_evidence_take(audit_evidence *out, const char *path, const void *bytes, size_t n, const char *vkey,
                             fl_err *err) FL_MUST_USE;
+/* The verifier key in a file: a vkey on the first line, or a PEM public key of that party. */
+fl_code audit_read_key(char vkey[DP_VKEY_MAX], const char *path, const char *party, fl_err *err) FL_MUST_USE;
 /* Calls visit with each entry of these kinds, in order. member: only lines of this "member" (RECEIVED); NULL: all. */
 #define AUDIT_KIND(name) (1u << DP_##name)
 typedef void (*audit_visit)(void *context, const dp_entry *e);

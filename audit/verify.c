@@ -1,6 +1,7 @@
 #include "audit/audit.h"
 #include "audit/evidence.h"
 #include "audit/figures.h"
+#include "audit/witness.h"
 #include "base/json.h"
 
 #include <inttypes.h>
@@ -12,6 +13,8 @@ const fl_cli_option audit_verify_options[] = {
     {"key", "K.pub", "the public key to believe (default: LEDGER.jsonl.pub, else the key in GENESIS)", false},
     {"coordinator", "C.jsonl",
      "the coordinator's ledger: rounds, models, heads, and every update in both or in neither", false},
+    {"witness", "STORE", "a witness's store (cordon-audit witness): the heads in it must be heads of these lines",
+     false},
     {"json", NULL, "one JSON document on stdout", false},
     {0},
 };
@@ -22,6 +25,8 @@ typedef struct verification {
     size_t n;
     audit_evidence coordinator;
     bool has_coordinator;
+    witness_store witness;
+    bool has_witness;
 } verification;
 
 static bool is_clean(const audit_evidence *e)
@@ -244,6 +249,8 @@ static fl_code read_coordinator(verification *v, const char *path, fl_err *err)
 {
     FL_TRY(audit_evidence_read(&v->coordinator, path, NULL, err));
     v->has_coordinator = true;
+    if (v->has_witness)
+        audit_check_witness(&v->coordinator, &v->witness);
     if (!dp_replay_state(v->coordinator.replay)->is_coordinator)
         return fl_fail(err, FL_EFORMAT, "%s: is the ledger of a node, expected the coordinator's", path);
     return audit_check_coordinator(&v->coordinator, err);
@@ -252,6 +259,8 @@ static fl_code read_coordinator(verification *v, const char *path, fl_err *err)
 static fl_code check_ledger(verification *v, audit_evidence *e, fl_err *err)
 {
     const dp_ledger_state *s = dp_replay_state(e->replay);
+    if (v->has_witness)
+        audit_check_witness(e, &v->witness);
     if (!s->is_coordinator)
         return audit_check_node(e, v->has_coordinator ? &v->coordinator : NULL, err);
     if (v->has_coordinator)
@@ -263,11 +272,16 @@ static fl_code check_ledger(verification *v, audit_evidence *e, fl_err *err)
 static fl_code verify_all(verification *v, fl_cli *cli, fl_err *err)
 {
     const char *key = fl_cli_value(cli, "key"), *coordinator = fl_cli_value(cli, "coordinator");
+    const char *witness = fl_cli_value(cli, "witness");
     if (key && cli->n_args > 1)
         return fl_fail(err, FL_EFORMAT, "--key: belongs to one ledger: put LEDGER.jsonl.pub beside each instead");
     v->ledgers = calloc((size_t)cli->n_args, sizeof *v->ledgers);
     if (!v->ledgers)
         return fl_fail(err, FL_EENV, "ledgers: no memory left");
+    if (witness) {
+        FL_TRY(audit_witness_read(&v->witness, witness, err));
+        v->has_witness = true;
+    }
     if (coordinator)
         FL_TRY(read_coordinator(v, coordinator, err));
     for (int i = 0; i < cli->n_args; i++) {
@@ -304,5 +318,6 @@ int audit_verify(fl_cli *cli)
         audit_evidence_fini(&v.ledgers[i]);
     free(v.ledgers);
     audit_evidence_fini(&v.coordinator);
+    witness_store_fini(&v.witness);
     return exit_code;
 }
