@@ -26,11 +26,18 @@ fl_code fl_arena_init(fl_arena *a, size_t size_bytes, fl_err *err)
     return FL_OK;
 }
 
+void fl_arena_on(fl_arena *a, void *block, size_t size_bytes)
+{
+    assert((uintptr_t)block % ALIGNMENT == 0);
+    *a = (fl_arena){.block = block, .size = size_bytes, .is_borrowed = true};
+}
+
 void fl_arena_fini(fl_arena *a)
 {
     if (!a)
         return;
-    free(a->block);
+    if (!a->is_borrowed)
+        free(a->block);
     *a = (fl_arena){0};
 }
 

@@ -72,6 +72,11 @@ void fl_keep_memory_private(void)
     const struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0); /* also where cores go to a program instead of a file */
+    struct rlimit lock;
+    if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0) {
+        lock.rlim_cur = lock.rlim_max;
+        setrlimit(RLIMIT_MEMLOCK, &lock);
+    }
 }
 
 fl_code fl_say_ready(const char *path, fl_err *err)

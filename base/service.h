@@ -14,7 +14,8 @@ fl_code fl_signals_start(fl_inbox *inbox, int kind, fl_err *err) FL_MUST_USE;
 /* Nothing is posted after this returned. Harmless when nothing was started. */
 void fl_signals_stop(void);
 
-/* No core file and no other process of this user sees the memory of this one: it holds patients' images and gradients. */
+/* No core file and no other process of this user sees the memory of this one: it holds patients' images and gradients. As
+ * much of it may be locked as the hard limit allows. */
 void fl_keep_memory_private(void);
 
 /* Writes the line "ready" to a file or a waiting pipe: the program answers from now on. */

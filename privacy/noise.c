@@ -81,12 +81,13 @@ static bool decide_slowly(const dp_noise *t, int64_t *x, uint64_t v, uint64_t u,
     return odds.limb[4] != 0 || uniform < dp_fixed_floor_128(&odds);
 }
 
-/* Examines all candidates of words; appends the accepted ones to draws, of which n are there. Returns how many are then
+/* Examines the n_candidates of words; appends the accepted ones to draws, of which n are there. Returns how many are then
  * there. Each candidate is written, and stays if it was accepted. */
-static size_t examine(const dp_noise *t, int64_t *draws, size_t n, const uint64_t *words, fl_csprng *r)
+static size_t examine(const dp_noise *t, int64_t *draws, size_t n, const uint64_t *words, size_t n_candidates,
+                      fl_csprng *r)
 {
     const unsigned column_shift = 64 - t->column_bits;
-    for (size_t i = 0; i < DP_NOISE_CANDIDATES; i++) {
+    for (size_t i = 0; i < n_candidates; i++) {
         uint64_t v = words[2 * i], u = words[2 * i + 1], num;
         uint64_t column = v >> column_shift, place = v << t->column_bits >> t->column_bits;
         uint64_t threshold = t->threshold[column], alias = t->alias[column];
@@ -112,15 +113,17 @@ static size_t examine(const dp_noise *t, int64_t *draws, size_t n, const uint64_
 void dp_noise_draw(const dp_noise *t, int64_t *out, size_t n, fl_csprng *r, dp_noise_scratch *scratch)
 {
     assert(t->threshold != NULL);
+    const size_t longest = n < DP_NOISE_BLOCK ? n : DP_NOISE_BLOCK;
     while (n > 0) {
-        size_t accepted = 0, taken = n < DP_NOISE_BLOCK ? n : DP_NOISE_BLOCK;
-        do {
-            fl_csprng_bytes(r, scratch->words, sizeof scratch->words);
-            accepted = examine(t, scratch->draws, accepted, scratch->words, r);
-        } while (accepted < DP_NOISE_BLOCK);
-        memcpy(out, scratch->draws, taken * sizeof *out);
-        out += taken;
-        n -= taken;
+        size_t accepted = 0, block = n < DP_NOISE_BLOCK ? n : DP_NOISE_BLOCK, n_candidates = block + DP_NOISE_SPARE;
+        do { /* at most block - 1 + n_candidates of them */
+            fl_csprng_bytes(r, scratch->words, 2 * n_candidates * sizeof *scratch->words);
+            accepted = examine(t, scratch->draws, accepted, scratch->words, n_candidates, r);
+        } while (accepted < block);
+        memcpy(out, scratch->draws, block * sizeof *out);
+        out += block;
+        n -= block;
     }
-    fl_wipe(scratch, sizeof *scratch);
+    fl_wipe(scratch->words, 2 * (longest + DP_NOISE_SPARE) * sizeof *scratch->words);
+    fl_wipe(scratch->draws, (2 * longest + DP_NOISE_SPARE) * sizeof *scratch->draws);
 }

@@ -8,10 +8,10 @@
  *
  *     total variation < 2^-114         proof: docs/privacy.md, "Noise"; charged to delta in privacy/budget.h
  *
- * Draws are made in blocks: DP_NOISE_CANDIDATES candidates are examined in one loop without branches, with the same number
- * of random bytes whatever the values, and the first DP_NOISE_BLOCK that are accepted are the block. A candidate is in
- * doubt, and then decided slowly, with chance below 2^-30; a block is too short, and then prolonged, with chance below
- * 2^-80. The loop's time depends on nothing else, but the table is read at places that depend on the draws.
+ * Draws are made in blocks of at most DP_NOISE_BLOCK. For a block of n, n + DP_NOISE_SPARE candidates are examined in one loop
+ * without branches, with the same number of random bytes whatever the values, and the first n that are accepted are the
+ * block. A candidate is in doubt, and then decided slowly, with chance below 2^-30; a block is too short, and then prolonged,
+ * with chance below 2^-80. The loop's time depends on nothing else, but the table is read at places that depend on the draws.
  *
  * dp_noise_fill - slow, exact (Canonne, Kamath, Steinke 2020, "The Discrete Gaussian for Differential Privacy",
  * Algorithms 1 to 3), without a table: for a handful of integers, and for the tests of the other. Its time depends on the
@@ -28,7 +28,7 @@
 #define DP_NOISE_VARIANCE_MAX ((uint64_t)1 << 56)
 #define DP_NOISE_TV_LOG2      (-114) /* each draw is within 2^-114 of the law, in total variation */
 
-enum { DP_NOISE_CANDIDATES = 2048, DP_NOISE_BLOCK = 2000 };
+enum { DP_NOISE_BLOCK = 2000, DP_NOISE_SPARE = 48, DP_NOISE_CANDIDATES = DP_NOISE_BLOCK + DP_NOISE_SPARE };
 
 /* The table of one S2: public, read only once made, may be shared by threads. Fields are for noise.c, noise_table.c and
  * their tests. */
@@ -54,7 +54,7 @@ typedef struct dp_noise_scratch {
 fl_code dp_noise_init(dp_noise *t, uint64_t s2, fl_err *err) FL_MUST_USE;
 void dp_noise_fini(dp_noise *t);
 
-/* out (n) independent draws. One csprng and one scratch per thread. Work is done in whole blocks: ask for many. */
+/* out (n) independent draws. One csprng and one scratch per thread. */
 void dp_noise_draw(const dp_noise *t, int64_t *out, size_t n, fl_csprng *r, dp_noise_scratch *scratch);
 
 void dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r);

@@ -1,5 +1,6 @@
 #include "privacy/update.h"
 
+#include "base/arena.h"
 #include "privacy/noise.h"
 
 #include <assert.h>
@@ -10,8 +11,9 @@
 struct dp_noised {
     size_t n;
     uint64_t draws;
-    bool is_plain; /* something was added that holds no noise */
-    int64_t *values;
+    bool is_plain;   /* something was added that holds no noise */
+    int64_t *values; /* in memory */
+    fl_secret memory;
 };
 
 /* --- values that hold noise ------------------------------------------------------------------------------------ */
@@ -19,12 +21,14 @@ struct dp_noised {
 fl_code dp_noised_create(dp_noised **out, size_t n, fl_err *err)
 {
     dp_noised *v = calloc(1, sizeof *v);
-    if (v)
-        v->values = calloc(n ? n : 1, sizeof *v->values);
-    if (!v || !v->values) {
-        free(v);
+    if (!v)
         return fl_fail(err, FL_EENV, "update: no memory left");
+    fl_code code = fl_secret_init(&v->memory, fl_size_mul(n, sizeof *v->values), err);
+    if (code != FL_OK) {
+        free(v);
+        return code;
     }
+    v->values = v->memory.bytes;
     v->n = n;
     *out = v;
     return FL_OK;
@@ -34,14 +38,13 @@ void dp_noised_destroy(dp_noised *v)
 {
     if (!v)
         return;
-    fl_wipe(v->values, v->n * sizeof *v->values);
-    free(v->values);
+    fl_secret_fini(&v->memory);
     free(v);
 }
 
 void dp_noised_clear(dp_noised *v)
 {
-    fl_wipe(v->values, v->n * sizeof *v->values);
+    fl_secret_wipe(&v->memory);
     v->draws = 0;
     v->is_plain = false;
 }
@@ -49,6 +52,13 @@ void dp_noised_clear(dp_noised *v)
 void dp_noised_draw(dp_noised *v, uint64_t s2, fl_csprng *r)
 {
     dp_noise_fill(v->values, v->n, s2, r);
+    v->draws = 1;
+    v->is_plain = false;
+}
+
+void dp_noised_draw_by(dp_noised *v, dp_noise_crew *crew)
+{
+    dp_noise_crew_draw(crew, v->values, v->n);
     v->draws = 1;
     v->is_plain = false;
 }

@@ -1,8 +1,9 @@
 /*
  * Updates: the one thing with a patient behind it that leaves a hospital.
  *
- * dp_noised - integers that noise was drawn for. A vector gets its values in no other way than from dp_noise_fill and from
- * sums on top of that; dp_update_pack takes nothing else and is the only way to the bytes that travel. What holds a sum
+ * dp_noised - integers that noise was drawn for. A vector gets its values in no other way than from a sampler and from
+ * sums on top of that; dp_update_pack takes nothing else and is the only way to the bytes that travel. Its memory is that of
+ * crypto/secret.h. What holds a sum
  * without noise (the simulator's baselines) cannot be packed: that is an assert, also in a release build.
  *
  *     dp_noised_draw(y, S2)          y = N_Z(0, S2)^n, before any patient is looked at
@@ -23,6 +24,7 @@
 
 #include "base/err.h"
 #include "crypto/csprng.h"
+#include "privacy/noise_crew.h"
 
 #include <stdint.h>
 
@@ -33,9 +35,10 @@ typedef struct dp_noised dp_noised;
 
 /* n zeros without noise. FL_EENV. */
 fl_code dp_noised_create(dp_noised **out, size_t n, fl_err *err) FL_MUST_USE;
-void dp_noised_destroy(dp_noised *v); /* wiped; NULL is fine */
-void dp_noised_clear(dp_noised *v);   /* zeros without noise again */
-void dp_noised_draw(dp_noised *v, uint64_t s2, fl_csprng *r);
+void dp_noised_destroy(dp_noised *v);                         /* wiped; NULL is fine */
+void dp_noised_clear(dp_noised *v);                           /* zeros without noise again */
+void dp_noised_draw(dp_noised *v, uint64_t s2, fl_csprng *r); /* by the slow sampler: for few integers */
+void dp_noised_draw_by(dp_noised *v, dp_noise_crew *crew);    /* by the fast one, and all threads */
 void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n);
 void dp_noised_add(dp_noised *v, const dp_noised *step); /* of the same length */
 size_t dp_noised_size(const dp_noised *v);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "crypto/hash.h"
+#include "crypto/secret.h"
 #include "privacy/clip.h"
 #include "privacy/decimal.h"
 #include "train/gemm.h"
@@ -28,10 +29,12 @@ struct nn_trainer {
     size_t n; /* weights */
     double clip_norm;
     fl_hash augmentation_key;
-    fl_arena arena;
-    float *w;         /* the local weights of the steps */
-    dp_noised *y;     /* noise, then the step's release */
-    uint32_t *chosen; /* patients of the step */
+    fl_secret memory;   /* what follows here, and the benches: gradients, sums, choices */
+    fl_arena arena;     /* on memory */
+    float *w;           /* the local weights of the steps */
+    dp_noised *y;       /* noise, then the step's release */
+    dp_noise_crew crew; /* who draws it */
+    uint32_t *chosen;   /* patients of the step */
     unsigned n_threads;
     bench *benches;
 };
@@ -72,9 +75,11 @@ static fl_code make_benches(nn_trainer *t, fl_err *err)
     size_t sums = t->n * sizeof(int64_t), chosen = t->data->n_patients * sizeof(uint32_t);
     size_t each = fl_arena_round(image) + 2 * fl_arena_round(floats) + fl_arena_round(t->n * sizeof(int32_t)) +
                   fl_arena_round(sums);
-    fl_code rc = fl_arena_init(&t->arena, t->n_threads * each + fl_arena_round(floats) + fl_arena_round(chosen), err);
+    size_t all = t->n_threads * each + fl_arena_round(floats) + fl_arena_round(chosen);
+    fl_code rc = fl_secret_init(&t->memory, all, err);
     if (rc != FL_OK)
         return rc;
+    fl_arena_on(&t->arena, t->memory.bytes, all);
     t->w = fl_arena_cut(&t->arena, floats);
     t->chosen = fl_arena_cut(&t->arena, chosen);
     for (unsigned i = 0; i < t->n_threads; i++) {
@@ -120,6 +125,8 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
     }
     if (rc == FL_OK)
         rc = dp_noised_create(&t->y, t->n + plan->probe, err);
+    if (rc == FL_OK && plan->is_private)
+        rc = dp_noise_crew_init(&t->crew, plan->noise_variance, pool, err);
     if (rc != FL_OK) {
         nn_trainer_destroy(t);
         return rc;
@@ -127,19 +134,6 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
     pthread_once(&once, log_kernel);
     *out = t;
     return FL_OK;
-}
-
-static void wipe(nn_trainer *t)
-{
-    for (unsigned i = 0; i < t->n_threads; i++) {
-        bench *b = &t->benches[i];
-        fl_wipe(b->one, t->n * sizeof *b->one);
-        fl_wipe(b->mean, t->n * sizeof *b->mean);
-        fl_wipe(b->z, t->n * sizeof *b->z);
-        fl_wipe(b->sum, t->n * sizeof *b->sum);
-    }
-    dp_noised_clear(t->y);
-    fl_wipe(t->chosen, t->data->n_patients * sizeof *t->chosen);
 }
 
 void nn_trainer_destroy(nn_trainer *t)
@@ -150,6 +144,8 @@ void nn_trainer_destroy(nn_trainer *t)
         nn_workspace_destroy(t->benches[i].ws);
     free(t->benches);
     fl_arena_fini(&t->arena);
+    fl_secret_fini(&t->memory);
+    dp_noise_crew_fini(&t->crew);
     dp_noised_destroy(t->y);
     nn_model_destroy(t->model);
     free(t);
@@ -268,7 +264,7 @@ static void add_patient(void *context, size_t index, unsigned thread)
 static void release_step(nn_trainer *t, const step_job *job, fl_csprng *csprng)
 {
     if (t->plan.is_private)
-        dp_noised_draw(t->y, t->plan.noise_variance, csprng);
+        dp_noised_draw_by(t->y, &t->crew);
     else
         dp_noised_clear(t->y);
     size_t n_chosen = dp_sample_patients(t->chosen, t->data->n_patients, t->plan.rate, csprng);
@@ -296,7 +292,8 @@ fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uin
         for (size_t j = 0; j < t->n; j++)
             t->w[j] = (float)(t->w[j] - scale * (double)y[j]);
     }
-    wipe(t);
+    fl_secret_wipe(&t->memory);
+    dp_noised_clear(t->y);
     if (is_cancelled(cancel)) {
         dp_noised_clear(u);
         return fl_fail(err, FL_EBUSY, "training: cancelled");

@@ -3,7 +3,7 @@
  *
  * For each of the K steps (design: the grid; Abadi et al. 2016 with patients for examples):
  *
- *     noise   N_Z(0, S^2)^(d + probe)             all of it drawn first, in one call
+ *     noise   N_Z(0, S^2)^(d + probe)             all of it drawn first, in one call, by all threads
  *     sample  every patient with probability q, independently
  *     g_p     mean over the patient's images and their augmentations of the gradient at w
  *     z_p     dp_clip_to_grid(g_p), |z_p| <= R    a pure function of (patient, weights, plan)
@@ -20,7 +20,7 @@
  * each direction, edges repeated; decided by HMAC-SHA-256 keyed by the plan's seed over (patient key, index of the
  * image within the patient, round, step, which augmentation): never by a position in the data set.
  *
- * Memory is allocated in create; update allocates nothing. One update at a time per trainer.
+ * Memory is allocated in create, noise, gradients and sums in that of crypto/secret.h; update allocates nothing. One update at a time per trainer.
  */
 #ifndef TRAIN_DPSGD_H
 #define TRAIN_DPSGD_H

@@ -12,6 +12,8 @@ static void memory_that_is_private_is_never_dumped(void **state)
     assert_int_equal(getrlimit(RLIMIT_CORE, &core), 0);
     assert_int_equal(core.rlim_cur, 0);
     assert_int_equal(core.rlim_max, 0);
+    assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &core), 0);
+    assert_int_equal(core.rlim_cur, core.rlim_max);
     prctl(PR_SET_DUMPABLE, 1); /* for the leak sanitizer */
 }
 

@@ -7,7 +7,7 @@
  * deviations from the one and 9.4 from the other: either test fails by chance with probability below 1e-20.
  * CORDON_AUDIT_TRIALS repeats each.
  */
-#include "crypto/csprng.h"
+#include "privacy/noise_crew.h"
 #include "sim/audit.h"
 
 #include <setjmp.h>
@@ -21,12 +21,19 @@
 
 static bool noise_is_halved;
 
-void __real_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r);
-void __wrap_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r);
+void __real_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n);
+void __wrap_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n);
 
-void __wrap_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r)
+void __wrap_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n)
 {
-    __real_dp_noise_fill(out, n, noise_is_halved ? s2 / 4 : s2, r);
+    fl_csprng r;
+    if (!noise_is_halved) {
+        __real_dp_noise_crew_draw(c, out, n);
+        return;
+    }
+    fl_csprng_init(&r);
+    dp_noise_fill(out, n, c->table.s2 / 4, &r);
+    fl_csprng_fini(&r);
 }
 
 static sim_audit_options usual(void)

@@ -12,7 +12,7 @@
 #include "privacy/budget.h"
 #include "privacy/clip.h"
 #include "privacy/empirical.h"
-#include "privacy/noise.h"
+#include "privacy/noise_crew.h"
 #include "privacy/pld.h"
 #include "train/dpsgd.h"
 
@@ -52,8 +52,8 @@ static fl_csprng dice; /* of the faults */
 
 /* --- in front of the training's functions -------------------------------------------------------------------------- */
 
-void __real_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r);
-void __wrap_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r);
+void __real_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n);
+void __wrap_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n);
 void __real_dp_sum_add(int64_t *sum, const int32_t *z, size_t d);
 void __wrap_dp_sum_add(int64_t *sum, const int32_t *z, size_t d);
 void __real_dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uint32_t clip_units);
@@ -69,14 +69,17 @@ void __wrap_nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, flo
 void __real_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noised *u, const dp_noised *cells);
 void __wrap_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noised *u, const dp_noised *cells);
 
-void __wrap_dp_noise_fill(int64_t *out, size_t n, uint64_t s2, fl_csprng *r)
+void __wrap_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n)
 {
     static int64_t first[8192], more[8192];
     static bool is_kept;
     assert_true(n <= 8192);
-    __real_dp_noise_fill(out, n, broken == NOISE_HALVED ? s2 / 4 : s2, r);
+    if (broken == NOISE_HALVED)
+        dp_noise_fill(out, n, c->table.s2 / 4, &dice);
+    else
+        __real_dp_noise_crew_draw(c, out, n);
     if (broken == NOISE_TWICE) {
-        __real_dp_noise_fill(more, n, s2, r);
+        __real_dp_noise_crew_draw(c, more, n);
         for (size_t i = 0; i < n; i++)
             out[i] += more[i];
     }
@@ -97,7 +100,7 @@ void __wrap_dp_sum_add(int64_t *sum, const int32_t *z, size_t d)
     if (broken != NOISE_PER_PATIENT)
         return;
     assert_true(d <= 8192);
-    __real_dp_noise_fill(noise, d, (uint64_t)UNITS * UNITS, &dice);
+    dp_noise_fill(noise, d, (uint64_t)UNITS * UNITS, &dice);
     for (size_t i = 0; i < d; i++)
         sum[i] += noise[i];
 }
@@ -162,7 +165,7 @@ void __wrap_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const d
     if (broken != NOISE_AFTER_PACKING)
         return;
     assert_true(n <= 8192);
-    __real_dp_noise_fill(more, n, 1, &dice);
+    dp_noise_fill(more, n, 1, &dice);
     for (size_t i = 0; i < n; i++)
         bytes[i * shape->bits / 8] = (uint8_t)(bytes[i * shape->bits / 8] + more[i]);
 }
