@@ -84,15 +84,16 @@ static void half_the_noise_behind_the_ledgers_back_is_found(void **state)
     free(r);
 }
 
-/* Four steps of half of them: bounds about 1.2, and 2.1 with half the noise, standard deviation below 0.1 each. */
+/* Two steps of half of them: bounds about 0.9, and 1.65 with half the noise, standard deviations 0.07 and 0.09. */
 static void steps_and_sampling_are_audited_too(void **state)
 {
     (void)state;
     sim_audit_options o = usual();
-    o.canaries = 40000;
+    o.canaries = 30000;
     o.guesses = 1200;
     o.sampling_rate = "0.5";
-    o.steps = 4;
+    o.noise_multiplier = "1.5";
+    o.steps = 2;
     sim_audit_result *r = audit(&o);
     assert_true(sim_audit_holds(r) && r->epsilon > 0.3);
     double honest = r->epsilon;
@@ -128,8 +129,8 @@ static void many_trials_are_one_verdict(void **state)
 {
     (void)state;
     sim_audit_options o = usual();
-    o.canaries = 2048;
-    o.guesses = 100;
+    o.canaries = 500;
+    o.guesses = 60;
     o.trials = 30;
     o.delta = "1e-6";
     sim_audit_result *r = audit(&o);
