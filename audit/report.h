@@ -107,6 +107,8 @@ typedef struct report_hospital {
     uint64_t n_more_approvals, n_more_datasets;
     uint64_t n_released;            /* updates that exist */
     uint64_t n_received, n_matched; /* the coordinator's RECEIVED of this hospital; those that agree */
+    uint64_t n_restored;            /* those whose lines were lost, and which a RESTORE charged again */
+    uint32_t n_restores, least_probe;
 } report_hospital;
 
 typedef struct report_member {

@@ -323,9 +323,11 @@ static fl_code take_hospital(void *context, const dp_entry *e, uint64_t line, fl
         add_red(&h->file, e, e->kind == DP_BURN ? DOC_CARE : DOC_PLAIN, e->reason, "");
         return FL_OK;
     case DP_RESTORE:
+        if (strcmp(e->reason, "placeholder") == 0) /* stands for a line that was lost; the RESTORE before tells of it */
+            return FL_OK;
         snprintf(what, sizeof what,
-                 "a witness knew a ledger of %" PRIu64 " entries; %" PRIu32 " debits that this one had lost",
-                 e->witness_size, e->missing);
+                 "a witness knew a ledger of %" PRIu64 " entries; of these, this one had lost %" PRIu32 " %s",
+                 e->witness_size, e->missing, report_plural(e->missing, "debit", "debits"));
         add_red(&h->file, e, DOC_BAD, e->reason, what);
         return FL_OK;
     case DP_KEY_ROTATE:
@@ -366,8 +368,14 @@ fl_code report_facts_hospital(report_hospital *h, fl_err *err)
 {
     FL_TRY(walk(&h->file.evidence, take_hospital, h, err));
     const dp_ledger_state *s = dp_replay_state(h->file.evidence.replay);
-    for (size_t i = 0; i < s->n_debits; i++)
-        h->n_released += s->debits[i].update_hash[0] != 0;
+    h->n_restores = s->n_restores;
+    h->least_probe = UINT32_MAX;
+    for (size_t i = 0; i < s->n_debits; i++) {
+        const dp_debit *d = &s->debits[i];
+        h->n_released += d->update_hash[0] != 0;
+        if (d->update_hash[0] != 0 && d->probe < h->least_probe)
+            h->least_probe = d->probe;
+    }
     h->has_budget = s->has_policy;
     if (!s->has_policy)
         return FL_OK;

@@ -171,9 +171,21 @@ static void ask_mechanism(const asked *a, const report_hospital *h, const totals
            "by people, and "
            "stand in each debit.");
     answer(a, DOC_CARE, "Can the noise be predicted or repeated?", NOT_IN_A_LEDGER,
-           "The noise comes from the operating system's generator and has no seed. That it is present can be tested "
-           "with the released updates, "
-           "which are not part of a ledger: ask the coordinator for them.");
+           "It comes from a cryptographic generator that the operating system keys, and has no seed that could be kept "
+           "or set; "
+           "that rests on the program and the processor (part 2).");
+    if (h->n_released > 0 && h->least_probe > 0)
+        answer(
+            a, DOC_PLAIN, "Is the noise really there?", t->charges,
+            "Each update ends with at least %s numbers that belong to no weight and are noise alone. Whoever has the "
+            "updates "
+            "(the coordinator, the hospital) can test there that the noise is as large as the ledger says; the ledger "
+            "alone cannot show it.",
+            report_count(h->least_probe).text);
+    else
+        answer(
+            a, DOC_CARE, "Is the noise really there?", NOT_IN_A_LEDGER,
+            "Can be tested with the released updates, which are not part of a ledger: ask the coordinator for them.");
     answer(a, DOC_CARE, "Was the program tested against leaks in practice?", t->genesis,
            "Not answerable from a ledger. Software: %s. Its tests are listed in docs/privacy.md of the source.",
            audit_show(h->file.software).text);
@@ -181,9 +193,7 @@ static void ask_mechanism(const asked *a, const report_hospital *h, const totals
 
 static void ask_security(const asked *a, const report *r, const report_hospital *h, const totals *t)
 {
-    uint64_t n = h->file.evidence.findings.n, restored = 0;
-    for (size_t i = 0; i < h->file.n_reds; i++)
-        restored += h->file.reds[i].kind == DP_RESTORE ? h->file.reds[i].n : 0;
+    uint64_t n = h->file.evidence.findings.n;
     answer(a, DOC_GOOD, "Trust model: who sees data without noise?", t->genesis,
            "Only the hospital itself. The coordinator is not trusted: the number holds for each update by itself, "
            "before anything is added up, "
@@ -201,9 +211,9 @@ static void ask_security(const asked *a, const report *r, const report_hospital 
         r->coordinator
             ? "Each update's place in the ledger was witnessed by the coordinator and compared."
             : "A ledger that its owner wrote anew is found only with the coordinator's ledger, which was not given.");
-    if (restored)
+    if (h->n_restores > 0)
         answer(a, DOC_CARE, "Did the node ever run from an old copy?", t->until, "Yes, %s %s: part 5.",
-               report_count(restored).text, report_plural(restored, "time", "times"));
+               report_count(h->n_restores).text, report_plural(h->n_restores, "time", "times"));
     answer(a, DOC_CARE, "Do timing, sizes or error messages tell something?", NOT_IN_A_LEDGER,
            "Sizes are fixed by the plan and updates leave at fixed times. Other programs on the same computer are not "
            "covered: ask the hospital.");

@@ -102,6 +102,7 @@ static void count_agreement(report_hospital *h, const report_coordinator *c)
         const dp_debit *d = dp_replay_debit(h->file.evidence.replay, r->debit);
         h->n_received++;
         h->n_matched += d && strcmp(d->update_hash, r->update_hash) == 0;
+        h->n_restored += d && d->is_restored && d->update_hash[0] == 0;
     }
 }
 

@@ -63,7 +63,7 @@ static const struct {
     {"ledger-behind-witness", "somebody had seen a longer ledger: this node ran from an old copy"},
     {"equivocation", "two copies of this node ran at the same time"},
     {"revoked", "the consortium shut the hospital out"},
-    {"restored", "a debit that an old copy had forgotten was paid again"},
+    {"restored", "what an old copy had forgotten is paid again"},
     {"left", "the hospital left the study"},
 };
 
@@ -80,6 +80,8 @@ static const char *explain(const report_red *red)
 {
     switch (red->kind) {
     case DP_BURN:
+        if (strcmp(red->reason, "restored") == 0)
+            return "A release that an old copy had forgotten was paid for again, so that the sum is right.";
         return "A round was paid for and then lost. The patients are not exposed more than the budget says, but budget "
                "was spent "
                "for nothing.";
@@ -124,10 +126,7 @@ static void add_red(audit_doc *d, const report_red *red, const char *whose)
     audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s%s%s%s%s%s%s%s", explain(red), red->study[0] ? " Study " : "", red->study,
                   red->study[0] ? "." : "", has_reason ? " Reason: " : "",
                   has_reason ? audit_show(red->reason).text : "", has_reason ? ", " : "", meaning_of(red->reason));
-    if (red->what[0]) /* belongs to the cell before: the ledger's values */
-        audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", audit_show(red->what).text);
-    else
-        audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", "");
+    audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", red->what);
 }
 
 static void add_remarkable(audit_doc *d, const report *r)

@@ -108,11 +108,12 @@ static void add_limits(audit_doc *d, const report_hospital *h)
         audit_doc_add(d, DOC_ROW, DOC_PLAIN, "%s", "");
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", s->name);
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", report_count(s->declared_patients).text);
-        audit_doc_add(d, DOC_CELL, DOC_PLAIN,
-                      "noise multiplier at least %s; q at most %s; C at most %s; at most %s rounds; at least %" PRIu32
-                      " hospitals in a round",
-                      s->min_noise_multiplier, s->max_sampling_rate, s->max_clip_norm, report_count(s->max_rounds).text,
-                      s->min_cohort);
+        audit_doc_add(
+            d, DOC_CELL, DOC_PLAIN,
+            "noise multiplier at least %s; q at most %s; C at most %s; at most %s rounds; a round of at least "
+            "%" PRIu32 " %s",
+            s->min_noise_multiplier, s->max_sampling_rate, s->max_clip_norm, report_count(s->max_rounds).text,
+            s->min_cohort, report_plural(s->min_cohort, "hospital", "hospitals"));
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", s->releases);
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "entry %" PRIu64 ", %s", s->policy_seq, s->t_policy);
         if (s->n_contents > 1)
@@ -142,9 +143,13 @@ static void add_sides(audit_doc *d, const report *r)
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", report_count(h->n_released).text);
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", report_count(h->n_received).text);
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", report_count(h->n_matched).text);
-        if (h->n_matched != h->n_received)
+        if (h->n_matched + h->n_restored != h->n_received)
             audit_doc_add(d, DOC_CELL, DOC_BAD,
                           "The coordinator received something that this ledger does not account for.");
+        else if (h->n_restored > 0)
+            audit_doc_add(d, DOC_CELL, DOC_CARE,
+                          "Complete, but the lines of %s %s were lost with an old copy, and paid again (part 5).",
+                          report_count(h->n_restored).text, report_plural(h->n_restored, "update", "updates"));
         else if (h->n_released > h->n_received)
             audit_doc_add(d, DOC_CELL, DOC_CARE,
                           "Complete. %s finished %s never reached the coordinator; they are paid for.",

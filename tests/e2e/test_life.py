@@ -98,6 +98,10 @@ class Life(cordon.Test):
         first = ledger.of("RESTORE", reason="restored")[0]
         self.assertEqual(first["missing"], len([e for e in ledger.of("BURN", reason="restored") if e["seq"] > first["seq"]]))
         self.assertGreater(len(ledger.of("RESTORE", reason="placeholder")), 0)
+        report = ok(AUDIT, "report", os.path.join(self.root, "node.jsonl"), os.path.join(self.root, "hub.jsonl"), "--json").json()
+        words = [block["text"] for block in report["blocks"]]
+        self.assertEqual(words.count("RESTORE (red)"), 1)
+        self.assertTrue([w for w in words if "lost with an old copy, and paid again" in w])
         self.hub.stop()
 
     def test_of_two_copies_one_is_refused(self):
