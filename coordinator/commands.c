@@ -5,6 +5,7 @@
 #include "coordinator/enrol.h"
 #include "coordinator/fold.h"
 #include "coordinator/run.h"
+#include "ledger/identity.h"
 
 #include <libgen.h>
 #include <stdio.h>
@@ -331,6 +332,47 @@ static fl_code work_ledger_export(coord_session *s, fl_err *err)
     return FL_OK;
 }
 
+static fl_code work_key_rotate(coord_session *s, fl_err *err)
+{
+    const char *reason = fl_cli_value(s->cli, "reason");
+    if (s->live)
+        return fl_fail(err, FL_EBUSY, "key rotate: the coordinator runs: stop it first");
+    FL_TRY(led_identity_rotate(s->store->ledger, &s->store->key, s->store->dir, reason ? reason : "routine", err));
+    fprintf(s->cli->out,
+            "%s: the key is new, signed by the old one, which is wiped: %s\n"
+            "hospitals follow by themselves; older copies of this folder are of no use now\n",
+            s->store->name, led_vkey(s->store->ledger));
+    return FL_OK;
+}
+
+static int cmd_key_rotate(fl_cli *cli)
+{
+    return coord_session_run(cli, work_key_rotate);
+}
+
+static fl_code work_ledger_close(coord_session *s, fl_err *err)
+{
+    if (s->live)
+        return fl_fail(err, FL_EBUSY, "ledger close: the coordinator runs: stop it first");
+    coord_state *state = calloc(1, sizeof *state);
+    fl_code rc = state ? coord_state_load(state, s->store, err) : fl_fail(err, FL_EENV, "ledger close: no memory left");
+    for (uint32_t i = 0; rc == FL_OK && i < state->n_studies; i++)
+        if (state->studies[i].phase != COORD_DONE && !state->studies[i].closed)
+            rc = fl_fail(err, FL_EREFUSED, "ledger close: study %s goes on: `study close %s` first",
+                         state->studies[i].name, state->studies[i].name);
+    free(state);
+    if (rc == FL_OK)
+        rc = led_finish(s->store->ledger, fl_cli_value(s->cli, "reason"), err);
+    if (rc == FL_OK)
+        fprintf(s->cli->out, "%s: the ledger is closed: nothing comes after\n", s->store->name);
+    return rc;
+}
+
+static int cmd_ledger_close(fl_cli *cli)
+{
+    return coord_session_run(cli, work_ledger_close);
+}
+
 static int cmd_ledger_export(fl_cli *cli)
 {
     return coord_session_run(cli, work_ledger_export);
@@ -366,6 +408,8 @@ static const fl_cli_option export_options[] = {
     {"round", "N", "the model after round N (default: the newest)", false},
     {"format", "FORMAT", "safetensors or cordon", true},
     {"o", "FILE", "where to write it; FILE.md is its card", true}, {0}};
+static const fl_cli_option rotate_options[] = {DIR_OPTION, {"reason", "CODE", "stands in the ledger: a-z 0-9 . _ - (default routine)", false}, {0}};
+static const fl_cli_option close_options[] = {DIR_OPTION, {"reason", "CODE", "stands in the ledger: a-z 0-9 . _ -", true}, {0}};
 static const fl_cli_option ledger_options[] = {DIR_OPTION, {"o", "FILE", "where to write it; FILE.pub is the key", true}, {0}};
 
 #define LIVE_COMMANDS                                                                                                  \
@@ -380,6 +424,8 @@ static const fl_cli_option ledger_options[] = {DIR_OPTION, {"o", "FILE", "where 
     {"revoke", "HOSPITAL", "Shuts a hospital out at once", dir_options, 1, 1, cmd_revoke, NULL},                       \
     {"export", "", "Writes a model, with its card beside it", export_options, 0, 0, coord_cmd_export, NULL},           \
     {"refold", "", "Recomputes every round from its contributions and compares", refold_options, 0, 0, cmd_refold, NULL}, \
+    {"key rotate", "", "A new key for messages and ledger, signed by the old one", rotate_options, 0, 0, cmd_key_rotate, NULL}, \
+    {"ledger close", "", "Ends the ledger for ever", close_options, 0, 0, cmd_ledger_close, NULL},                     \
     {"ledger export", "", "Writes the ledger and its key, for auditors", ledger_options, 0, 0, cmd_ledger_export, NULL}
 
 const fl_cli_command coord_commands[] = {

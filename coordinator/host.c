@@ -194,6 +194,8 @@ static fl_code store_action(coord_host *h, const coord_event *ev, const coord_ac
         return store_entry(h, a->u.entry, err);
     case COORD_PUT_SITE:
         return store_head(h, ev, a->site, err);
+    case COORD_PUT_KEY:
+        return coord_put_key(h->store, h->state, a->site, err);
     case COORD_PUT_MEMBER:
         return coord_put_member(h->store, h->state, a->study, a->site, err);
     case COORD_PUT_ROUND:
@@ -219,7 +221,7 @@ static fl_code store_all(coord_host *h, const coord_event *ev, fl_err *err)
     fl_code rc = FL_OK;
     for (uint32_t i = 0; i < h->actions->n && rc == FL_OK; i++)
         rc = store_action(h, ev, &h->actions->list[i], err);
-    if (rc == FL_OK && ev->kind == COORD_EV_REQUEST)
+    if (rc == FL_OK && (ev->kind == COORD_EV_REQUEST || ev->kind == COORD_EV_ROTATED))
         rc = coord_put_seen(h->store, h->state->sites[ev->site].name, h->memory[ev->site].sequence, fl_clock_wall_s(),
                             err);
     if (rc) {
@@ -409,7 +411,11 @@ static bool authentic(coord_host *h, uint64_t ticket, const wire_message *m, con
         coord_host_refuse(h, ticket, m, WIRE_E_BAD_REQUEST, false, "the certificate belongs to another hospital");
         return false;
     }
-    if (wire_verify(&h->decoder, h->state->sites[site].public_key, NULL)) {
+    uint8_t key[FL_PUBLIC_KEY_SIZE];
+    memcpy(key, h->state->sites[site].public_key, sizeof key);
+    if (m->kind == WIRE_ROTATED)
+        coord_follow_keys(key, h->memory[site].vkey, m);
+    if (wire_verify(&h->decoder, key, NULL)) {
         coord_host_refuse(h, ticket, m, WIRE_E_BAD_REQUEST, false, "the signature is not of this hospital's key");
         return false;
     }
@@ -432,6 +438,20 @@ static bool authentic(coord_host *h, uint64_t ticket, const wire_message *m, con
     return true;
 }
 
+static void take_rotated(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site)
+{
+    coord_event ev = {.kind = COORD_EV_ROTATED, .ticket = ticket, .site = site, .request = m};
+    char origin[DP_ORIGIN_MAX];
+    memcpy(ev.public_key, h->state->sites[site].public_key, sizeof ev.public_key);
+    coord_follow_keys(ev.public_key, h->memory[site].vkey, m);
+    run(h, &ev);
+    if (memcmp(h->state->sites[site].public_key, ev.public_key, sizeof ev.public_key) != 0)
+        return; /* not committed */
+    dp_origin(origin, m->sender);
+    dp_vkey_text(h->memory[site].vkey, origin, ev.public_key);
+    coord_host_say(h, "%s has a new key, signed by the one before", m->sender);
+}
+
 void coord_host_request(coord_host *h, uint64_t ticket, const uint8_t *bytes, size_t n, const char *peer_name)
 {
     wire_message m;
@@ -450,6 +470,10 @@ void coord_host_request(coord_host *h, uint64_t ticket, const uint8_t *bytes, si
         coord_serve_upload(h, ticket, &m, site);
     else if (m.kind == WIRE_WITNESS)
         coord_serve_witness(h, ticket, &m, site);
+    else if (m.kind == WIRE_KEYS)
+        coord_serve_keys(h, ticket, &m);
+    else if (m.kind == WIRE_ROTATED)
+        take_rotated(h, ticket, &m, site);
     else
         to_machine(h, ticket, &m, site);
 }

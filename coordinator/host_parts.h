@@ -54,6 +54,9 @@ void coord_serve_upload(coord_host *h, uint64_t ticket, const wire_message *m, u
 void coord_check_head(coord_host *h, coord_event *ev); /* note_size and note_root are there; sets extends */
 /* The line is the RELEASE of exactly this update, and stands under the head that is held of this hospital. */
 bool coord_has_entry(coord_host *h, const coord_event *ev);
+/* The key at the end of a ROTATED's chain, if it begins with the one that is known, vkey; else *key stays. */
+void coord_follow_keys(uint8_t key[FL_PUBLIC_KEY_SIZE], const char *vkey, const wire_message *m);
+void coord_serve_keys(coord_host *h, uint64_t ticket, const wire_message *m);
 void coord_serve_witness(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site);
 
 #endif

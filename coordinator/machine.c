@@ -540,6 +540,25 @@ static void on_request(coord_state *s, const coord_event *ev, coord_actions *out
         reply_error(s, out, ev, WIRE_E_BAD_REQUEST, false, "not a request");
 }
 
+/* Whoever is in a roster is in it with the new key from now on: a line for each such study. */
+static void on_rotated(coord_state *s, const coord_event *ev, coord_actions *out)
+{
+    coord_site *site = &s->sites[ev->site];
+    site->seen_ms = ev->now_ms;
+    if (site->revoked) {
+        reply_error(s, out, ev, WIRE_E_REVOKED, false, "this hospital was revoked");
+        return;
+    }
+    if (memcmp(site->public_key, ev->public_key, sizeof site->public_key) != 0) {
+        memcpy(site->public_key, ev->public_key, sizeof site->public_key);
+        act(out, COORD_PUT_KEY)->site = ev->site;
+        for (uint32_t i = 0; i < s->n_studies; i++)
+            if (s->studies[i].members[ev->site].in_roster && !s->studies[i].closed)
+                entry_roster(s, out, &s->studies[i]);
+    }
+    reply(s, out, ev->ticket, ev->request, WIRE_OK);
+}
+
 static void on_folded(coord_state *s, const coord_event *ev, coord_actions *out)
 {
     coord_study *st = &s->studies[ev->study];
@@ -618,6 +637,9 @@ void coord_step(coord_state *s, const coord_event *ev, coord_actions *out)
         break;
     case COORD_EV_REQUEST:
         on_request(s, ev, out);
+        break;
+    case COORD_EV_ROTATED:
+        on_rotated(s, ev, out);
         break;
     case COORD_EV_FOLDED:
         on_folded(s, ev, out);

@@ -89,6 +89,7 @@ typedef enum coord_event_kind {
     COORD_EV_FOLDED,      /* study: model_hash, server_hash, released_hash */
     COORD_EV_FOLD_FAILED, /* disk or memory: tried again at the next timer */
     COORD_EV_TIMER,
+    COORD_EV_ROTATED, /* request from sites[site], whose key became public_key: the chain was checked */
     COORD_EV_CHANGED, /* a command changed the rows; state was loaded again */
 } coord_event_kind;
 
@@ -105,7 +106,8 @@ typedef struct coord_event {
     fl_hash earlier_update;
     uint64_t note_size; /* HEAD: size and root of the note, its signature checked by the host */
     fl_hash note_root;
-    bool extends;   /* HEAD: the note was shown to extend the head that is held here */
+    uint8_t public_key[FL_PUBLIC_KEY_SIZE]; /* ROTATED */
+    bool extends;                           /* HEAD: the note was shown to extend the head that is held here */
     bool has_entry; /* RELEASED: its RELEASE line was shown to stand under the head that is held here */
     fl_hash model_hash, server_hash, released_hash;
 } coord_event;
@@ -113,6 +115,7 @@ typedef struct coord_event {
 typedef enum coord_action_kind {
     COORD_LEDGER,           /* entry */
     COORD_PUT_SITE,         /* site: head */
+    COORD_PUT_KEY,          /* site: its key */
     COORD_PUT_MEMBER,       /* study, site: joined, left, declared */
     COORD_PUT_ROUND,        /* study: phase, round, model, announce hash; with the roster when it opened */
     COORD_PUT_CONTRIBUTION, /* study, site */

@@ -260,6 +260,20 @@ fl_code coord_put_head(coord_store *s, const coord_state *state, uint32_t site, 
     return fl_query_run(&q, err);
 }
 
+fl_code coord_put_key(coord_store *s, const coord_state *state, uint32_t site, fl_err *err)
+{
+    const coord_site *row = &state->sites[site];
+    char origin[DP_ORIGIN_MAX], vkey[DP_VKEY_MAX];
+    fl_query q;
+    dp_origin(origin, row->name);
+    dp_vkey_text(vkey, origin, row->public_key);
+    FL_TRY(fl_query_open(&q, s->db, "UPDATE site SET public_key = ?, vkey = ? WHERE name = ?", err));
+    fl_bind_blob(&q, 1, row->public_key, sizeof row->public_key);
+    fl_bind_text(&q, 2, vkey);
+    fl_bind_text(&q, 3, row->name);
+    return fl_query_run(&q, err);
+}
+
 fl_code coord_put_seen(coord_store *s, const char *site, uint64_t sequence, int64_t wall_s, fl_err *err)
 {
     fl_query q;

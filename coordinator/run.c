@@ -272,6 +272,8 @@ static fl_code start(program *p, const char *dir, fl_err *err)
         return fl_fail(err, FL_ENOTFOUND, "%s: holds no coordinator: make one with " COORD_PROGRAM " init", dir);
     FL_TRY(coord_lock_take(&p->lock, dir, err));
     FL_TRY(coord_store_open(&p->store, dir, err));
+    if (led_state(p->store.ledger)->is_closed)
+        return fl_fail(err, FL_EREFUSED, "%s: the ledger was closed: nothing runs here any more", dir);
     FL_TRY(fl_inbox_create(&p->inbox, INBOX_ITEMS, INBOX_BYTES, err));
     nn_gemm_start(); /* may touch the environment: while there is one thread */
     FL_TRY(fl_signals_start(p->inbox, IN_STOP, err));

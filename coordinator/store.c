@@ -5,6 +5,7 @@
 #include "coordinator/query.h"
 #include "crypto/cert.h"
 #include "crypto/csprng.h"
+#include "ledger/identity.h"
 #include "proto/msg/enrol.h"
 #include "proto/msg/envelope.h"
 
@@ -106,7 +107,10 @@ static fl_code open_tables(coord_store *s, const char *path, fl_err *err)
     if (rc == FL_OK)
         rc = fl_db_open(&s->db, path, FL_DB_SERVER, fl_buf_text(&schema), COORD_DB_VERSION, err);
     fl_buf_fini(&schema);
-    return rc ? rc : led_open(&s->ledger, s->db, s->name, &s->key, err);
+    if (rc)
+        return rc;
+    return s->dir[0] ? led_identity_open(&s->ledger, &s->key, s->dir, s->db, s->name, err)
+                     : led_open(&s->ledger, s->db, s->name, &s->key, err);
 }
 
 static fl_code open_files(coord_store *s, fl_err *err)
@@ -121,7 +125,6 @@ static fl_code open_files(coord_store *s, fl_err *err)
     memcpy(s->name, set.name, sizeof s->name);
     memcpy(s->host, set.host, sizeof s->host);
     s->port = set.port;
-    FL_TRY(fl_sign_key_load(&s->key, fl_path(path, s->dir, "identity.key"), err));
     FL_TRY(fl_objects_open(&s->objects, s->dir, err));
     FL_TRY(open_tables(s, fl_path(path, s->dir, "coordinator.db"), err));
     const char *owner = led_state(s->ledger)->node;

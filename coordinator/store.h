@@ -83,6 +83,8 @@ fl_code coord_put_model(coord_store *s, const char *study, uint32_t round, const
 /* note: the newest head as cosigned */
 fl_code coord_put_head(coord_store *s, const coord_state *state, uint32_t site, const char *note,
                        fl_err *err) FL_MUST_USE;
+/* The site's key of its state, as public key and as the vkey of its ledger. */
+fl_code coord_put_key(coord_store *s, const coord_state *state, uint32_t site, fl_err *err) FL_MUST_USE;
 /* What is remembered of a site's messages, beside whatever else its step writes. */
 fl_code coord_put_seen(coord_store *s, const char *site, uint64_t sequence, int64_t wall_s, fl_err *err) FL_MUST_USE;
 

@@ -15,8 +15,10 @@ static bool older_head(coord_host *h, const char *note, uint64_t *size, fl_hash 
 {
     *size = 0;
     memset(root, 0, sizeof *root);
-    return note[0] == 0 ||
-           dp_cosignature_verify(note, strlen(note), led_vkey(h->store->ledger), size, root, NULL) == FL_OK;
+    bool ok = note[0] == 0;
+    for (size_t i = led_n_keys(h->store->ledger); i-- > 0 && !ok;) /* the newest first; it may be older than that */
+        ok = dp_cosignature_verify(note, strlen(note), led_key(h->store->ledger, i), size, root, NULL) == FL_OK;
+    return ok;
 }
 
 /* A head that does not extend ours, because its ledger was restored: its RESTORE names our head, stands under the new one,
@@ -111,6 +113,26 @@ static fl_code list_known(coord_host *h, const char *site, uint32_t skip, wire_k
     return fl_query_close(&q, err);
 }
 
+/* The head as its owner signed it, with our newest key behind it: what is held may have been cosigned with an older one. */
+static fl_code cosign_again(coord_host *h, char out[WIRE_NOTE_MAX], const char *note, fl_err *err)
+{
+    char origin[DP_ORIGIN_MAX];
+    const size_t n = strlen(note);
+    const char *last = n > 1 ? memrchr(note, '\n', n - 1) : NULL;
+    out[0] = 0;
+    if (!last)
+        return FL_OK;
+    fl_buf_clear(&h->cosigned);
+    fl_buf_add(&h->cosigned, note, (size_t)(last - note) + 1);
+    dp_origin(origin, h->store->name);
+    dp_checkpoint_cosign(&h->cosigned, origin, &h->store->key);
+    FL_TRY(fl_buf_check(&h->cosigned, "cosigned head", err));
+    if (h->cosigned.size >= WIRE_NOTE_MAX)
+        return fl_fail(err, FL_EREFUSED, "cosigned head of %zu bytes", h->cosigned.size);
+    memcpy(out, fl_buf_text(&h->cosigned), h->cosigned.size + 1);
+    return FL_OK;
+}
+
 void coord_serve_witness(coord_host *h, uint64_t ticket, const wire_message *m, uint32_t site)
 {
     wire_known known[WIRE_KNOWN_MAX];
@@ -118,14 +140,59 @@ void coord_serve_witness(coord_host *h, uint64_t ticket, const wire_message *m, 
     fl_err err = {0};
     const char *name = h->state->sites[site].name;
     coord_begin_reply(h, &r, m, WIRE_WITNESSED);
-    snprintf(r.u.witnessed.note, sizeof r.u.witnessed.note, "%s", h->memory[site].note);
     r.u.witnessed.sequence = h->memory[site].sequence;
     r.u.witnessed.known = known;
-    if (count_known(h, name, &r.u.witnessed.total, &err) ||
+    if (cosign_again(h, r.u.witnessed.note, h->memory[site].note, &err) ||
+        count_known(h, name, &r.u.witnessed.total, &err) ||
         list_known(h, name, m->u.witness.skip, known, &r.u.witnessed.n_known, &err)) {
         coord_host_say(h, "%s", err.text);
         coord_host_refuse(h, ticket, m, WIRE_E_BUSY, true, "the database cannot be read");
         return;
     }
     coord_host_send(h, ticket, &r);
+}
+
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
+
+void coord_follow_keys(uint8_t key[FL_PUBLIC_KEY_SIZE], const char *vkey, const wire_message *m)
+{
+    char now[DP_VKEY_MAX], origin[DP_ORIGIN_MAX];
+    bool any = false;
+    snprintf(now, sizeof now, "%s", vkey);
+    for (uint32_t i = 0; i < m->u.rotated.n; i++) { /* the first ones may be known already: the answer was lost */
+        const char *line = m->u.rotated.list[i];
+        const bool follows = dp_key_follow(now, m->sender, line, strlen(line));
+        if (any && !follows)
+            return;
+        any |= follows;
+    }
+    if (any)
+        (void)!dp_vkey_parse(origin, key, now);
+}
+
+void coord_serve_keys(coord_host *h, uint64_t ticket, const wire_message *m)
+{
+    char origin[DP_ORIGIN_MAX], vkey[DP_VKEY_MAX];
+    const char *list[WIRE_CHAIN_MAX];
+    wire_message r;
+    fl_err err = {0};
+    fl_buf lines;
+    uint32_t n;
+    dp_origin(origin, h->store->name);
+    dp_vkey_text(vkey, origin, m->u.keys.public_key);
+    fl_buf_init(&lines, WIRE_CHAIN_MAX * WIRE_LINE_MAX);
+    coord_begin_reply(h, &r, m, WIRE_KEY_CHAIN);
+    if (led_key_chain(h->store->ledger, &lines, &n, vkey, WIRE_CHAIN_MAX, &err))
+        coord_host_refuse(h, ticket, m, WIRE_E_BAD_REQUEST, false, err.text);
+    else {
+        char *at = (char *)lines.bytes;
+        for (uint32_t i = 0; i < n; i++) {
+            list[i] = at;
+            at = strchr(at, '\n');
+            *at++ = 0;
+        }
+        r.u.key_chain = (wire_lines){.list = list, .n = n};
+        coord_host_send(h, ticket, &r);
+    }
+    fl_buf_fini(&lines);
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,9 @@ struct led_ledger {
     dp_replay *replay;
     dp_forest forest;
     fl_buf note, line;
+    char (*keys)[DP_VKEY_MAX]; /* GENESIS's and each that followed */
+    uint64_t *key_seqs;
+    size_t n_keys;
 };
 
 static void remember_time(led_ledger *l, const char *line)
@@ -68,7 +72,20 @@ static fl_code take_line(led_ledger *l, const char *line, size_t n, fl_err *err)
 {
     if (!dp_forest_append(&l->forest, line, n))
         return fl_fail(err, FL_EENV, "ledger: out of memory");
-    return dp_replay_line(l->replay, line, n, err);
+    FL_TRY(dp_replay_line(l->replay, line, n, err));
+    const dp_ledger_state *st = led_state(l);
+    if (st->key[0] == 0 || (l->n_keys > 0 && strcmp(l->keys[l->n_keys - 1], st->key) == 0))
+        return FL_OK;
+    void *keys = realloc(l->keys, (l->n_keys + 1) * sizeof *l->keys);
+    if (keys)
+        l->keys = keys;
+    uint64_t *seqs = keys ? realloc(l->key_seqs, (l->n_keys + 1) * sizeof *seqs) : NULL;
+    if (!seqs)
+        return fl_fail(err, FL_EENV, "ledger: out of memory");
+    l->key_seqs = seqs;
+    l->key_seqs[l->n_keys] = st->n_entries;
+    memcpy(l->keys[l->n_keys++], st->key, DP_VKEY_MAX);
+    return FL_OK;
 }
 
 fl_code led_reload(led_ledger *l, fl_err *err)
@@ -77,6 +94,7 @@ fl_code led_reload(led_ledger *l, fl_err *err)
     dp_replay_destroy(l->replay);
     dp_forest_fini(&l->forest);
     l->replay = NULL;
+    l->n_keys = 0;
     l->last_t[0] = 0;
     fl_buf_clear(&l->note);
     fl_code rc = dp_replay_create(&l->replay, DP_REPLAY_TRUSTED, note_finding, &finding, err);
@@ -130,6 +148,8 @@ void led_close(led_ledger *l)
     dp_forest_fini(&l->forest);
     fl_buf_fini(&l->note);
     fl_buf_fini(&l->line);
+    free(l->keys);
+    free(l->key_seqs);
     free(l);
 }
 
@@ -275,8 +295,85 @@ fl_code led_genesis(led_ledger *l, const char *role, fl_err *err)
     return rc;
 }
 
+static void use_key(led_ledger *l, const fl_sign_key *key)
+{
+    l->key = key;
+    dp_vkey_text(l->vkey, l->origin, key->public_key);
+}
+
+fl_code led_rotate(led_ledger *l, fl_sign_key *key, fl_sign_key *next, const char *reason, fl_err *err)
+{
+    assert(l->key == key);
+    dp_entry *e = calloc(1, sizeof *e);
+    if (!e)
+        return fl_fail(err, FL_EENV, "ledger: out of memory");
+    e->kind = DP_KEY_ROTATE;
+    snprintf(e->reason, sizeof e->reason, "%s", reason);
+    dp_vkey_text(e->key, l->origin, next->public_key);
+    dp_key_rotate_sign(e->signature, &led_state(l)->head, e->key, key);
+    use_key(l, next); /* signs the head after its own entry */
+    fl_code rc = fl_db_begin(l->db, err);
+    if (rc == FL_OK) {
+        rc = led_append(l, e, err);
+        if (rc == FL_OK)
+            rc = fl_db_commit(l->db, err);
+        if (rc)
+            fl_db_rollback(l->db);
+    }
+    free(e);
+    if (rc == FL_OK) {
+        fl_sign_key_fini(key);
+        *key = *next;
+        *next = (fl_sign_key){0};
+    }
+    use_key(l, key);
+    fl_err again;
+    if (rc && led_reload(l, &again) && err)
+        *err = again;
+    return rc;
+}
+
+size_t led_n_keys(const led_ledger *l)
+{
+    return l->n_keys;
+}
+
+const char *led_key(const led_ledger *l, size_t i)
+{
+    return l->keys[i];
+}
+
+fl_code led_key_chain(led_ledger *l, fl_buf *lines, uint32_t *n, const char *vkey, uint32_t most, fl_err *err)
+{
+    size_t i = 0;
+    *n = 0;
+    while (i < l->n_keys && strcmp(l->keys[i], vkey) != 0)
+        i++;
+    if (i == l->n_keys)
+        return fl_fail(err, FL_ENOTFOUND, "ledger: this was never its key");
+    for (i++; i < l->n_keys && *n < most; i++, ++*n) {
+        FL_TRY(led_line(l, lines, l->key_seqs[i], err));
+        fl_buf_add_text(lines, "\n");
+    }
+    return fl_buf_check(lines, "keys", err);
+}
+
+fl_code led_finish(led_ledger *l, const char *reason, fl_err *err)
+{
+    dp_entry *e = calloc(1, sizeof *e);
+    if (!e)
+        return fl_fail(err, FL_EENV, "ledger: out of memory");
+    e->kind = DP_CLOSE;
+    snprintf(e->reason, sizeof e->reason, "%s", reason);
+    fl_code rc = append_alone(l, e, err);
+    free(e);
+    return rc;
+}
+
 static fl_code append_export(led_ledger *l, fl_err *err)
 {
+    if (led_state(l)->is_closed)
+        return FL_OK;
     dp_entry *e = calloc(1, sizeof *e);
     if (!e)
         return fl_fail(err, FL_EENV, "ledger: out of memory");

@@ -36,6 +36,23 @@ fl_code led_would(led_ledger *l, dp_entry *e, fl_err *err) FL_MUST_USE;
 
 const dp_ledger_state *led_state(const led_ledger *l);
 const dp_replay *led_replay(const led_ledger *l);
+/*
+ * KEY_ROTATE, signed by *key, which signed all before it; *next signs from here on. On success *key holds what *next held,
+ * *next is empty, and what *key held is wiped; else both are as before. In a transaction of its own. FL_EREFUSED: not now
+ * (CLOSE was written).
+ */
+fl_code led_rotate(led_ledger *l, fl_sign_key *key, fl_sign_key *next, const char *reason, fl_err *err) FL_MUST_USE;
+/* The verifier keys so far, 0: GENESIS's; the last one is in force. */
+size_t led_n_keys(const led_ledger *l);
+const char *led_key(const led_ledger *l, size_t i);
+/* Appends the KEY_ROTATE lines after the key with this vkey, each ended by a newline, at most `most`; *n: how many.
+ * FL_ENOTFOUND: never a key of this ledger. */
+fl_code led_key_chain(led_ledger *l, fl_buf *lines, uint32_t *n, const char *vkey, uint32_t most,
+                      fl_err *err) FL_MUST_USE;
+
+/* CLOSE: nothing comes after it. In a transaction of its own. */
+fl_code led_finish(led_ledger *l, const char *reason, fl_err *err) FL_MUST_USE;
+
 /* The newest signed checkpoint; "" before the first line. Valid until the next append. */
 const char *led_note(const led_ledger *l);
 const char *led_vkey(const led_ledger *l);
@@ -52,7 +69,8 @@ fl_code led_line(led_ledger *l, fl_buf *line, uint64_t seq, fl_err *err) FL_MUST
 /* A note of ours with another party's signature on it: kept as evidence. */
 fl_code led_cosigned(led_ledger *l, uint64_t size, const char *note, fl_err *err) FL_MUST_USE;
 
-/* Writes path (the lines and the last line over their whole size) and path.pub, the verifier key. An EXPORT entry is appended first, in a transaction of its own. */
+/* Writes path (the lines and the last line over their whole size) and path.pub, the verifier key. An EXPORT entry is appended first, in a transaction of its own;
+ * not after CLOSE. */
 fl_code led_export(led_ledger *l, const char *path, fl_err *err) FL_MUST_USE;
 
 #endif

@@ -1,5 +1,6 @@
 #include "node/commands.h"
 
+#include "ledger/identity.h"
 #include "node/commands_parts.h"
 #include "node/run.h"
 #include "privacy/budget.h"
@@ -275,6 +276,48 @@ int node_ledger_export_command(fl_cli *cli, node_session *s)
     return 0;
 }
 
+int node_key_rotate_command(fl_cli *cli, node_session *s)
+{
+    fl_err err = {0};
+    const char *reason = fl_cli_value(cli, "reason");
+    fl_code rc = s->is_live ? fl_fail(&err, FL_EBUSY, "key rotate: the node runs: stop it first") : FL_OK;
+    if (rc == FL_OK)
+        rc = led_identity_rotate(s->store->ledger, &s->store->key, s->store->dir, reason ? reason : "routine", &err);
+    if (rc)
+        return fl_cli_fail(cli, &err);
+    fprintf(
+        cli->out,
+        "%s: the key is new, signed by the old one, which is wiped: %s\n"
+        "the coordinator hears of it at the next `cordon-node run`; older copies of this folder are of no use now\n",
+        s->store->name, led_vkey(s->store->ledger));
+    return 0;
+}
+
+/* Nothing may be owed: no study that goes on, no debit without its end. */
+static fl_code may_close(const node_session *s, fl_err *err)
+{
+    if (s->is_live)
+        return fl_fail(err, FL_EBUSY, "ledger close: the node runs: stop it first");
+    for (uint32_t i = 0; i < s->state->n_plans; i++) {
+        const node_plan *p = &s->state->plans[i];
+        if (p->approved && !p->left && p->last_round < p->rounds)
+            return fl_fail(err, FL_EREFUSED, "ledger close: study %s goes on: `cordon-node leave %s` first", p->study,
+                           p->study);
+    }
+    if (led_state(s->store->ledger)->n_open > 0)
+        return fl_fail(err, FL_EREFUSED, "ledger close: a round is under way: `cordon-node run` until it is over");
+    return FL_OK;
+}
+
+int node_ledger_close_command(fl_cli *cli, node_session *s)
+{
+    fl_err err = {0};
+    if (may_close(s, &err) || led_finish(s->store->ledger, fl_cli_value(cli, "reason"), &err))
+        return fl_cli_fail(cli, &err);
+    fprintf(cli->out, "%s: the ledger is closed: nothing comes after, and this node trains no more\n", s->store->name);
+    return 0;
+}
+
 /* ---- the tables --------------------------------------------------------------------------------------------------- */
 
 #define DIR_OPTION                                                                                                     \
@@ -314,6 +357,10 @@ static const fl_cli_option budget_options[] = {
     DIR_OPTION, JSON_OPTION, {"study", "NAME", "This study alone", false}, {0}};
 static const fl_cli_option export_options[] = {
     DIR_OPTION, {"o", "FILE", "Where the ledger goes; FILE.pub gets the key", true}, {0}};
+static const fl_cli_option rotate_options[] = {
+    DIR_OPTION, {"reason", "CODE", "Stands in the ledger: a-z 0-9 . _ - (default routine)", false}, {0}};
+static const fl_cli_option close_options[] = {
+    DIR_OPTION, {"reason", "CODE", "Stands in the ledger: a-z 0-9 . _ -", true}, {0}};
 static const fl_cli_option dir_options[] = {DIR_OPTION, {0}};
 
 static const folder_command
@@ -322,7 +369,8 @@ static const folder_command
     plan_list = {node_plan_list_command, false}, plan_show = {node_plan_show_command, false},
     plan_approve = {node_plan_approve_command, true}, leave = {node_leave_command, false},
     status = {node_status_command, false}, budget = {node_budget_command, false},
-    ledger_export = {node_ledger_export_command, false}, restore = {node_restore_command, false},
+    ledger_export = {node_ledger_export_command, false}, key_rotate = {node_key_rotate_command, false},
+    ledger_close = {node_ledger_close_command, false}, restore = {node_restore_command, false},
     doctor = {node_doctor_command, false};
 
 #define FOLDER_COMMANDS(how)                                                                                            \
@@ -336,6 +384,8 @@ static const folder_command
     {"status", "", "What the node does and why it waits", read_options, 0, 0, how, &status},                             \
     {"budget", "", "Spent and left, in epsilon and in rounds", budget_options, 0, 0, how, &budget},                      \
     {"ledger export", "", "The ledger as evidence", export_options, 0, 0, how, &ledger_export},                          \
+    {"key rotate", "", "A new key for messages and ledger, signed by the old one", rotate_options, 0, 0, how, &key_rotate}, \
+    {"ledger close", "", "Ends the ledger for ever", close_options, 0, 0, how, &ledger_close},                         \
     {"restore", "", "After a backup: charge what the lost lines can have held", dir_options, 0, 0, how, &restore},         \
     {"leave", "STUDY", "Take part no longer", dir_options, 1, 1, how, &leave},                                           \
     {"doctor", "", "What is wrong with this machine, and what to do", read_options, 0, 0, how, &doctor}

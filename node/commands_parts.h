@@ -37,6 +37,8 @@ int node_status_command(fl_cli *cli, node_session *s);
 int node_budget_command(fl_cli *cli, node_session *s);
 int node_ledger_export_command(fl_cli *cli, node_session *s);
 int node_restore_command(fl_cli *cli, node_session *s);
+int node_ledger_close_command(fl_cli *cli, node_session *s);
+int node_key_rotate_command(fl_cli *cli, node_session *s);
 int node_doctor_command(fl_cli *cli, node_session *s);
 
 /* Opens the folder for one command; the caller holds its lock. */

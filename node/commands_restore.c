@@ -56,10 +56,11 @@ static fl_code take_head(node_witness *w, const asking *a, const wire_witnessed 
     w->sequence = said->sequence;
     if (said->note[0] == 0)
         return FL_OK;
-    if (dp_checkpoint_verify_cosigned(said->note, strlen(said->note), led_vkey(s->ledger), s->coordinator_vkey,
-                                      &w->size, &w->root, err))
-        return fl_fail_in(err, "restore: the head that the coordinator holds");
-    return FL_OK;
+    fl_code rc = FL_EREFUSED;
+    for (size_t i = led_n_keys(s->ledger); i-- > 0 && rc != FL_OK;) /* it may be older than a KEY_ROTATE */
+        rc = dp_checkpoint_verify_cosigned(said->note, strlen(said->note), led_key(s->ledger, i), s->coordinator_vkey,
+                                           &w->size, &w->root, err);
+    return rc ? fl_fail_in(err, "restore: the head that the coordinator holds") : FL_OK;
 }
 
 static fl_code take_known(node_witness *w, const wire_witnessed *said, fl_err *err)

@@ -7,6 +7,7 @@
 #include "proto/msg/envelope.h"
 #include "train/model.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ struct node_host {
     fl_csprng random;
     uint64_t last_sequence; /* of the coordinator */
     char cosigned[WIRE_NOTE_MAX];
+    bool learning;        /* a reply was not signed with the coordinator's key: has it another one now? */
     uint64_t held;        /* lines under the head of ours that the coordinator holds, as far as is known */
     bool restart;         /* the state was thrown away: START at the next timer */
     const char *new_plan; /* text of the plan that this step stores */
@@ -42,7 +44,8 @@ struct node_host {
     fl_buf bytes;       /* its envelope */
     uint8_t *buffer;
     fl_hash proofs[2][DP_PROOF_MAX]; /* of the HEAD or RELEASED that is out */
-    fl_buf entry;                    /* its line */
+    fl_buf entry;                    /* its line, or the lines of a ROTATED, each ended by a 0 */
+    const char *lines[WIRE_CHAIN_MAX];
 };
 
 static void run(node_host *h, node_event *ev);
@@ -63,6 +66,14 @@ static void start_again(node_host *h)
 
 static void send_request(node_host *h, const wire_message *m)
 {
+    wire_message keys = {.kind = WIRE_KEYS};
+    if (h->learning) { /* first; the machine asks again */
+        memcpy(keys.sender, h->state.name, sizeof keys.sender);
+        memcpy(keys.u.keys.public_key, h->store->coordinator_key, sizeof keys.u.keys.public_key);
+        keys.request_id = fl_csprng_u64(&h->random);
+        keys.sequence = h->state.boot << 32 | ++h->state.n_sent;
+        m = &keys;
+    }
     fl_err err;
     h->asked = *m;
     fl_buf_clear(&h->bytes);
@@ -114,6 +125,25 @@ static void fill_head(node_host *h, wire_head *head)
         head->consistency = (wire_proof){.hashes = h->proofs[0], .n = led_consistency(l, h->proofs[0], h->held, size)};
 }
 
+/* Every KEY_ROTATE since the key of ours that the coordinator knows. */
+static fl_code fill_rotated(node_host *h, wire_lines *lines, fl_err *err)
+{
+    char known[DP_VKEY_MAX];
+    uint32_t n;
+    fl_buf_clear(&h->entry);
+    FL_TRY(node_key_told(h->store, known, err));
+    FL_TRY(led_key_chain(h->store->ledger, &h->entry, &n, known, WIRE_CHAIN_MAX, err));
+    char *at = (char *)h->entry.bytes;
+    for (uint32_t i = 0; i < n; i++) {
+        char *end = strchr(at, '\n');
+        h->lines[i] = at;
+        *end = 0;
+        at = end + 1;
+    }
+    *lines = (wire_lines){.list = h->lines, .n = n};
+    return FL_OK;
+}
+
 /* The RELEASE line, and that it stands under the head the coordinator holds. */
 static fl_code fill_released(node_host *h, wire_message *m, fl_err *err)
 {
@@ -136,6 +166,11 @@ static void send_machine_request(node_host *h)
     fl_err err;
     if (m.kind == WIRE_HEAD)
         fill_head(h, &m.u.head);
+    if (m.kind == WIRE_ROTATED && fill_rotated(h, &m.u.rotated, &err)) {
+        fl_log(FL_ERROR, "ledger", "%s", err.text);
+        start_again(h);
+        return;
+    }
     if (m.kind == WIRE_RELEASED && fill_released(h, &m, &err)) {
         fl_log(FL_ERROR, "ledger", "%s", err.text);
         start_again(h);
@@ -459,6 +494,13 @@ static void run(node_host *h, node_event *ev)
     perform(h);
 }
 
+static bool is_untold(node_host *h)
+{
+    char known[DP_VKEY_MAX];
+    fl_err err;
+    return node_key_told(h->store, known, &err) == FL_OK && strcmp(known, led_vkey(h->store->ledger)) != 0;
+}
+
 static void restart(node_host *h)
 {
     fl_err err;
@@ -470,6 +512,7 @@ static void restart(node_host *h)
     h->config.apply_policy(h->config.ctx, &h->state);
     h->restart = false;
     h->state.show_head = is_unshown(h);
+    h->state.show_key = is_untold(h);
     h->state.n_sent = (uint32_t)(h->asked.sequence & 0xffffffff); /* this start has used these */
     node_event ev = {.kind = NODE_EV_START};
     run(h, &ev);
@@ -516,6 +559,8 @@ static bool accept_evidence(node_host *h, const wire_message *m, fl_err *err)
         return wire_receipt_verify(m->u.receipt.signature, h->store->coordinator_key, h->asked.study, h->asked.round,
                                    h->state.name, h->asked.debit, &m->u.receipt.update_hash) ||
                (fl_fail(err, FL_EREFUSED, "the receipt's signature is wrong"), false);
+    if (m->kind == WIRE_OK && h->asked.kind == WIRE_ROTATED)
+        return node_key_tell(h->store, err) == FL_OK;
     if (m->kind != WIRE_COSIGNED)
         return true;
     if (!cosigned_ok(h, m->u.cosigned.note, err))
@@ -526,11 +571,38 @@ static bool accept_evidence(node_host *h, const wire_message *m, fl_err *err)
            led_cosigned(h->store->ledger, size, h->cosigned, err) == FL_OK;
 }
 
+/* The coordinator's key is the one at the end of a chain that begins with the one we believe. What is not such a chain
+ * changes nothing, and then the signature is wrong. */
+static fl_code learn_key(node_host *h, const wire_message *m, fl_err *err)
+{
+    char vkey[DP_VKEY_MAX], origin[DP_ORIGIN_MAX];
+    uint8_t key[FL_PUBLIC_KEY_SIZE];
+    snprintf(vkey, sizeof vkey, "%s", h->store->coordinator_vkey);
+    for (uint32_t i = 0; i < m->u.key_chain.n; i++) {
+        const char *line = m->u.key_chain.list[i];
+        if (!dp_key_follow(vkey, h->store->coordinator, line, strlen(line)))
+            return fl_fail(err, FL_EREFUSED, "KEY_CHAIN: is not signed by the key that is known of %s",
+                           h->store->coordinator);
+    }
+    if (m->u.key_chain.n == 0)
+        return FL_OK;
+    if (!dp_vkey_parse(origin, key, vkey) || wire_verify(&h->decoder, key, NULL))
+        return fl_fail(err, FL_EREFUSED, "KEY_CHAIN: its newest key did not sign it");
+    FL_TRY(node_store_new_coordinator_key(h->store, vkey, err));
+    fl_log(FL_WARN, "wire", "%s has a new key, signed by the one before", h->store->coordinator);
+    return FL_OK;
+}
+
 static fl_code open_reply(node_host *h, wire_message *m, const uint8_t *bytes, size_t n, fl_err *err)
 {
-    fl_code rc;
-    if ((rc = wire_unpack(m, &h->decoder, bytes, n, err)) ||
-        (rc = wire_verify(&h->decoder, h->store->coordinator_key, err)) ||
+    fl_code rc = wire_unpack(m, &h->decoder, bytes, n, err);
+    if (rc)
+        return rc;
+    if (m->kind == WIRE_KEY_CHAIN && h->asked.kind == WIRE_KEYS)
+        FL_TRY(learn_key(h, m, err));
+    rc = wire_verify(&h->decoder, h->store->coordinator_key, err);
+    h->learning = rc != FL_OK && h->asked.kind != WIRE_KEYS;
+    if (rc || /* an answer to KEYS that does not help is not asked for again before the next reply */
         (rc = wire_check_reply(&h->asked, m, h->store->coordinator, err)) ||
         (rc = wire_check_fresh(&h->last_sequence, m, err)))
         return rc;
@@ -584,6 +656,10 @@ void node_host_reply(node_host *h, const uint8_t *bytes, size_t n)
     if (open_reply(h, &m, bytes, n, &err)) {
         fl_log(FL_WARN, "wire", "reply to %s refused: %s", wire_kind_name(h->asked.kind), err.text);
         node_host_no_reply(h);
+        return;
+    }
+    if (h->asked.kind == WIRE_KEYS) {
+        node_host_no_reply(h); /* what was asked before is asked again */
         return;
     }
     if (m.kind == WIRE_ERROR)
@@ -688,6 +764,7 @@ fl_code node_host_open(node_host **out, node_store *store, const node_host_confi
     if (!dp_checkpoint_peek(h->cosigned, strlen(h->cosigned), &h->held, NULL))
         h->held = 0;
     h->state.show_head = is_unshown(h);
+    h->state.show_key = is_untold(h);
     config->apply_policy(config->ctx, &h->state);
     *out = h;
     return FL_OK;

@@ -134,6 +134,11 @@ static void ask_next(node_state *s, const node_event *ev, node_actions *out)
     wire_message m;
     memset(&m, 0, sizeof m);
     bool any_joined = false;
+    if (s->show_key) {
+        m.kind = WIRE_ROTATED; /* the host puts the lines in */
+        send(s, ev, out, &m);
+        return;
+    }
     if (s->show_head) {
         m.kind = WIRE_HEAD; /* the host puts the note and its proofs in */
         send(s, ev, out, &m);
@@ -414,6 +419,8 @@ static void on_ok(node_state *s, const node_event *ev, node_actions *out)
     ask_next(s, ev, out);
 }
 
+static void resume(node_state *s, const node_event *ev, node_actions *out);
+
 static void on_reply(node_state *s, const node_event *ev, node_actions *out)
 {
     if (!s->asking || ev->reply->request_id != s->request.request_id)
@@ -429,7 +436,10 @@ static void on_reply(node_state *s, const node_event *ev, node_actions *out)
         ask_next(s, ev, out);
     else if ((asked == WIRE_JOIN || asked == WIRE_LEAVE) && got == WIRE_OK)
         on_ok(s, ev, out);
-    else if (asked == WIRE_HEAD && got == WIRE_COSIGNED && s->now.phase == NODE_POLLING) {
+    else if (asked == WIRE_ROTATED && got == WIRE_OK) {
+        s->show_key = false;
+        resume(s, ev, out);
+    } else if (asked == WIRE_HEAD && got == WIRE_COSIGNED && s->now.phase == NODE_POLLING) {
         s->show_head = false;
         ask_next(s, ev, out);
     } else if (asked == WIRE_HEAD && got == WIRE_COSIGNED && s->now.phase == NODE_RELEASED) {
@@ -445,6 +455,10 @@ static void on_reply(node_state *s, const node_event *ev, node_actions *out)
 /* Takes up what this phase is about; also after a start and after a failure. */
 static void resume(node_state *s, const node_event *ev, node_actions *out)
 {
+    if (s->show_key && s->now.phase != NODE_TRAINING && s->now.phase != NODE_HALTED) {
+        ask_next(s, ev, out);
+        return;
+    }
     switch (s->now.phase) {
     case NODE_POLLING:
         ask_next(s, ev, out);

@@ -104,6 +104,7 @@ typedef struct node_state {
     node_plan plans[NODE_MAX_PLANS];
     node_round now;
     node_reason halted; /* ROLLBACK and EQUIVOCATION are persistent */
+    bool show_key;      /* the coordinator does not know the newest key yet: nothing else is asked before */
     bool show_head;     /* a RESTORE of this ledger was not cosigned yet */
     uint64_t boot;      /* counts starts: the high half of a sequence number */
     /* not persistent */

@@ -191,6 +191,8 @@ static fl_code start(program *p, const char *dir, fl_err *err)
     if ((rc = fl_lock_take(&p->lock, dir, err)) || (rc = node_store_open(&p->store, dir, err)))
         return rc;
     p->store_open = true;
+    if (led_state(p->store.ledger)->is_closed)
+        return fl_fail(err, FL_EREFUSED, "%s: the ledger was closed: nothing runs here any more", dir);
     if (!p->store.enrolled)
         return fl_fail(err, FL_EREFUSED,
                        "%s: not enrolled: ask the consortium for an invitation, then `cordon-node enrol`", dir);

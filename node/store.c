@@ -2,6 +2,7 @@
 
 #include "base/config.h"
 #include "crypto/csprng.h"
+#include "ledger/identity.h"
 #include "node/data.h"
 #include "node/policy.h"
 #include "proto/msg/envelope.h"
@@ -86,7 +87,8 @@ static fl_code open_tables(node_store *s, const char *db_path, fl_err *err)
     fl_buf_fini(&schema);
     if (rc)
         return rc;
-    return led_open(&s->ledger, s->db, s->name, &s->key, err);
+    return s->dir[0] ? led_identity_open(&s->ledger, &s->key, s->dir, s->db, s->name, err)
+                     : led_open(&s->ledger, s->db, s->name, &s->key, err);
 }
 
 static fl_code load_coordinator(node_store *s, fl_err *err)
@@ -126,8 +128,7 @@ static fl_code open_files(node_store *s, fl_err *err)
     if (rc)
         return rc;
     memcpy(s->name, settings.name, sizeof s->name);
-    if ((rc = fl_sign_key_load(&s->key, fl_path(path, s->dir, "identity.key"), err)) ||
-        (rc = read_secret(s->pseudonym_key, fl_path(path, s->dir, "pseudonym.key"), err)) ||
+    if ((rc = read_secret(s->pseudonym_key, fl_path(path, s->dir, "pseudonym.key"), err)) ||
         (rc = fl_objects_open(&s->objects, fl_path(path, s->dir, "objects"), err)) ||
         (rc = open_tables(s, fl_path(path, s->dir, "node.db"), err)))
         return rc;
@@ -235,13 +236,46 @@ fl_code node_store_enrolled(node_store *s, const char *coordinator, const char *
         (rc = fl_db_begin(s->db, err)))
         return rc;
     if ((rc = node_meta_put(s, "address", address, err)) || (rc = node_meta_put(s, "coordinator_key", hex, err)) ||
-        (rc = node_meta_put(s, "coordinator_vkey", vkey, err)) ||
+        (rc = node_meta_put(s, "coordinator_vkey", vkey, err)) || (rc = node_key_tell(s, err)) ||
         (rc = node_meta_put(s, "coordinator", coordinator, err))) {
         fl_db_rollback(s->db);
         return rc;
     }
     if ((rc = fl_db_commit(s->db, err)))
         return rc;
+    return load_coordinator(s, err);
+}
+
+fl_code node_key_told(node_store *s, char vkey[DP_VKEY_MAX], fl_err *err)
+{
+    FL_TRY(node_meta_get(s, "told_vkey", vkey, DP_VKEY_MAX, err));
+    if (vkey[0] == 0) /* never enrolled, or by a version that had one key for life */
+        snprintf(vkey, DP_VKEY_MAX, "%s", led_key(s->ledger, 0));
+    return FL_OK;
+}
+
+fl_code node_key_tell(node_store *s, fl_err *err)
+{
+    return node_meta_put(s, "told_vkey", led_vkey(s->ledger), err);
+}
+
+fl_code node_store_new_coordinator_key(node_store *s, const char *vkey, fl_err *err)
+{
+    char origin[DP_ORIGIN_MAX], hex[2 * FL_PUBLIC_KEY_SIZE + 1];
+    uint8_t key[FL_PUBLIC_KEY_SIZE];
+    if (!dp_vkey_parse(origin, key, vkey))
+        return fl_fail(err, FL_EFORMAT, "coordinator: not a verifier key");
+    fl_hex_encode(hex, key, sizeof key);
+    FL_TRY(fl_db_begin(s->db, err));
+    fl_code rc = node_meta_put(s, "coordinator_key", hex, err);
+    if (rc == FL_OK)
+        rc = node_meta_put(s, "coordinator_vkey", vkey, err);
+    if (rc == FL_OK)
+        rc = fl_db_commit(s->db, err);
+    if (rc) {
+        fl_db_rollback(s->db);
+        return rc;
+    }
     return load_coordinator(s, err);
 }
 

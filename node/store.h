@@ -56,6 +56,12 @@ fl_code node_store_enrolled(node_store *s, const char *coordinator, const char *
                             const uint8_t key[FL_PUBLIC_KEY_SIZE], const char *vkey, const char *ca_pem,
                             const char *cert_pem, const char *tls_key_pem, fl_err *err) FL_MUST_USE;
 
+/* The key of ours that the coordinator knows, as a vkey; what it is told of newer ones. */
+fl_code node_key_told(node_store *s, char vkey[DP_VKEY_MAX], fl_err *err) FL_MUST_USE;
+fl_code node_key_tell(node_store *s, fl_err *err) FL_MUST_USE; /* it knows the newest now */
+/* The coordinator's key changed to the one of this vkey. */
+fl_code node_store_new_coordinator_key(node_store *s, const char *vkey, fl_err *err) FL_MUST_USE;
+
 /* Counts a start of the program: sequence numbers never repeat. Before node_state_load. */
 fl_code node_store_count_start(node_store *s, fl_err *err) FL_MUST_USE;
 /* The machine's state from the rows and the ledger. Whether a plan is within the policy is for node_policy_apply. */

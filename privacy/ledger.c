@@ -548,3 +548,19 @@ bool dp_key_rotate_verify(const char *signature, const fl_hash *prev, const char
     fl_buf_fini(&message);
     return ok;
 }
+
+bool dp_key_follow(char vkey[DP_VKEY_MAX], const char *party, const char *line, size_t n)
+{
+    char origin[DP_ORIGIN_MAX], new_origin[DP_ORIGIN_MAX];
+    uint8_t public_key[FL_PUBLIC_KEY_SIZE];
+    fl_hash prev;
+    dp_entry *e = malloc(sizeof *e);
+    const bool ok = e && dp_entry_parse(e, line, n, NULL) == FL_OK && e->kind == DP_KEY_ROTATE &&
+                    strcmp(e->node, party) == 0 && dp_hash_from_text(&prev, e->prev) &&
+                    dp_vkey_parse(origin, public_key, vkey) && dp_vkey_parse(new_origin, public_key, e->key) &&
+                    strcmp(origin, new_origin) == 0 && dp_key_rotate_verify(e->signature, &prev, e->key, vkey);
+    if (ok)
+        memcpy(vkey, e->key, sizeof e->key);
+    free(e);
+    return ok;
+}

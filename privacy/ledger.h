@@ -163,4 +163,7 @@ bool dp_hash_from_text(fl_hash *hash, const char *text);
 void dp_key_rotate_sign(char signature[DP_NAME_SIZE * 2], const fl_hash *prev, const char *new_vkey,
                         const fl_sign_key *old_key);
 
+/* Follows one KEY_ROTATE line of the ledger of `party`: true and *vkey is the new key, if the old one, *vkey, signed it. */
+bool dp_key_follow(char vkey[DP_VKEY_MAX], const char *party, const char *line, size_t n);
+
 #endif

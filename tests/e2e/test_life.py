@@ -5,12 +5,13 @@ stay refused over restarts, say what to do, and after `restore` go on with a led
 epsilon is not below what was spent. The same with two copies that run at once.
 """
 
+import json
 import os
 import shutil
 import time
 
 import cordon
-from cordon import AUDIT, NODE, ok, run
+from cordon import AUDIT, COORDINATOR, NODE, ok, run
 
 ROUNDS = 8
 
@@ -125,6 +126,89 @@ class Life(cordon.Test):
         self.wait_round(ROUNDS)
         node.server.stop()
         self.verified()
+        self.hub.stop()
+
+    def test_keys_are_exchanged_and_old_evidence_holds(self):
+        """Three times each, in turn, once with both sides changed at the same time and once cut short after the entry."""
+        node, hub = self.node, self.hub
+        self.wait_round(1)
+        node.server.stop()
+        early = os.path.join(self.root, "early.jsonl")
+        node.export(early)
+        seen = set()
+
+        def key(directory):
+            with open(os.path.join(directory, "identity.key"), "rb") as f:
+                return f.read()
+
+        def rotate(party, directory, command):
+            before = key(directory)
+            refused = run(party, "key", "rotate", "--dir", directory)
+            self.assertEqual(refused.code, 3, refused)  # it runs
+            command.server.stop()
+            ok(party, "key", "rotate", "--dir", directory, "--reason", "yearly")
+            after = key(directory)
+            self.assertNotEqual(before, after)
+            self.assertNotIn(after, seen)
+            seen.update((before, after))
+            self.assertFalse(os.path.exists(os.path.join(directory, "identity.key.next")))
+
+        node.server.start()
+        for n in range(3):
+            rotate(NODE, node.directory, node)
+            if n == 2:  # nobody has told anybody of the other's new key
+                rotate(COORDINATOR, hub.directory, hub)
+                hub.server.start()
+            node.server.start()
+            self.wait_round(2 + 2 * n)
+            if n < 2:
+                rotate(COORDINATOR, hub.directory, hub)
+                hub.server.start()
+                self.wait_round(3 + 2 * n)
+        node.server.stop()
+
+        # killed after the entry was durable and before the file was exchanged: the ledger decides
+        next_key = os.path.join(node.directory, "identity.key.next")
+        shutil.copy(os.path.join(node.directory, "identity.key"), next_key)
+        with open(os.path.join(node.directory, "identity.key"), "wb") as f:
+            f.write(bytes(119))
+        node.command("status")
+        self.assertFalse(os.path.exists(next_key))
+        # and before it: the successor that no entry names is thrown away
+        with open(next_key, "wb") as f:
+            f.write(b"not a key of this ledger")
+        os.chmod(next_key, 0o600)
+        node.command("status")
+        self.assertFalse(os.path.exists(next_key))
+
+        node.server.start()
+        self.wait_round(ROUNDS)
+        node.server.stop()
+        ledger, _ = self.verified()
+        self.assertEqual(len(ledger.of("KEY_ROTATE")), 3)
+        ok(AUDIT, "verify", early)  # with the key of its time
+        ok(AUDIT, "verify", os.path.join(self.root, "node.jsonl"), "--key", early + ".pub")  # follows the chain
+        self.assertEqual(run(AUDIT, "verify", early, "--key", os.path.join(self.root, "hub.jsonl.pub")).code, 1)
+        with open(os.path.join(self.root, "hub.jsonl")) as f:
+            rosters = {m["hash"] for line in f if '"kind":"ROSTER"' in line for m in json.loads(line)["members"]}
+        self.assertEqual(len(rosters), 4)  # the hospital's keys, one after the other
+
+        refused = run(COORDINATOR, "ledger", "close", "--reason", "end", "--dir", hub.directory)
+        self.assertEqual(refused.code, 3, refused)
+        hub.server.stop()
+        ok(COORDINATOR, "ledger", "close", "--reason", "end", "--dir", hub.directory)
+        node.command("ledger", "close", "--reason", "end-of-study")
+        ledger, _ = self.verified()
+        self.assertEqual(ledger.kinds()[-1], "CLOSE")
+        for party, directory in ((NODE, node.directory), (COORDINATOR, hub.directory)):
+            self.assertEqual(run(party, "run", "--dir", directory).code, 1)
+
+    def test_a_ledger_with_a_study_that_goes_on_is_not_closed(self):
+        self.wait_round(1)
+        self.node.server.stop()
+        refused = run(NODE, "ledger", "close", "--reason", "end", "--dir", self.node.directory)
+        self.assertEqual(refused.code, 1, refused)
+        self.assertIn("leave main", refused.err)
         self.hub.stop()
 
 
