@@ -53,6 +53,13 @@ void report_check(audit_doc *d, const report *r)
                       r->coordinator ? audit_show(r->coordinator->file.name).text : "");
     if (r->n_hospitals == 0)
         audit_doc_add(d, DOC_CODE, DOC_PLAIN, "cordon-audit verify %s", audit_show(first->name).text);
+    audit_doc_add(d, DOC_PARA, DOC_PLAIN,
+                  "Keep what you have seen. A store of your own, a small file, remembers how long this ledger was and "
+                  "what it held; a "
+                  "later one that does not go on from there was rewritten, and the second command says so:");
+    audit_doc_add(d, DOC_CODE, DOC_PLAIN, "cordon-audit witness init STORE && cordon-audit witness add STORE %s",
+                  audit_show(first->name).text);
+    audit_doc_add(d, DOC_CODE, DOC_PLAIN, "cordon-audit witness check STORE LATER.jsonl");
     const report_hospital *h = r->n_hospitals > 0 ? r->hospitals[0] : NULL;
     if (h && h->n_studies > 0 && h->studies[0].has_terms) {
         const report_study *s = &h->studies[0];

@@ -50,9 +50,9 @@ static const char STYLE[] =
     "table,tbody,tr,th,td,caption{display:block}thead{position:absolute;width:1px;height:1px;overflow:hidden;"
     "clip-path:inset(50%)}tbody tr{border-bottom:2px solid var(--rule);padding:.5rem 0}"
     "th,td{border:0;padding:.15rem 0}td[data-head]::before{content:attr(data-head) \": \";color:var(--soft)}}\n"
-    "@media print{:root{color-scheme:light;--bg:#fff;--fg:#000;--soft:#444;--rule:#999;--box:#fff;--good:#0a6b2e;"
+    "@media print{:root{font-size:10pt;color-scheme:light;--bg:#fff;--fg:#000;--soft:#444;--rule:#999;--box:#fff;--good:#0a6b2e;"
     "--good-bg:#fff;--care:#7a4a00;--care-bg:#fff;--bad:#b3141c;--bad-bg:#fff;--link:#000;--c0:#0b57a4;--c1:#8a3fb0;"
-    "--c2:#0a7d72;--c3:#a34700;--c4:#5d5f00;--c5:#a01f63}body{max-width:none;padding:0;font-size:10pt}nav{display:none}"
+    "--c2:#0a7d72;--c3:#a34700;--c4:#5d5f00;--c5:#a01f63}body{max-width:none;padding:0}nav{display:none}"
     "h2,h3,caption{break-after:avoid}tr,figure,pre,.verdict{break-inside:avoid}thead{display:table-header-group}}\n";
 /* clang-format on */
 

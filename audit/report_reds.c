@@ -123,9 +123,10 @@ static void add_red(audit_doc *d, const report_red *red, const char *whose)
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s times, from %" PRIu64 " (%s) to %" PRIu64 " (%s)",
                       report_count(red->n).text, red->first, red->t_first, red->last, red->t_last);
     bool has_reason = red->reason[0] != 0;
-    audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s%s%s%s%s%s%s%s", explain(red), red->study[0] ? " Study " : "", red->study,
-                  red->study[0] ? "." : "", has_reason ? " Reason: " : "",
-                  has_reason ? audit_show(red->reason).text : "", has_reason ? ", " : "", meaning_of(red->reason));
+    audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s%s%s%s%s%s%s%s%s", explain(red), red->study[0] ? " Study " : "",
+                  red->study, red->study[0] ? "." : "", has_reason ? " Reason: " : "",
+                  has_reason ? audit_show(red->reason).text : "", has_reason ? ", " : "", meaning_of(red->reason),
+                  has_reason ? "." : "");
     audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", red->what);
 }
 
@@ -202,7 +203,7 @@ static void add_looked_for(audit_doc *d, const report *r)
     add_count(d, "Rounds refused by the node (REFUSE)", kinds[DP_REFUSE], DOC_PLAIN);
     add_count(d, "Rounds of a study in which this hospital paid for nothing, between others in which it did", missing,
               DOC_PLAIN);
-    add_count(d, "Rounds begun and without an end yet: no update, no receipt, no burn", open, DOC_CARE);
+    add_count(d, "Rounds paid for and without an end yet: neither a receipt nor a burn", open, DOC_CARE);
     add_count(d, "Releases besides updates (OTHER_RELEASE)", kinds[DP_OTHER_RELEASE], DOC_CARE);
     add_count(d, "Returns from an old copy (RESTORE)", kinds[DP_RESTORE], DOC_BAD);
     add_count(d, "Replaced keys (KEY_ROTATE)", kinds[DP_KEY_ROTATE], DOC_CARE);
