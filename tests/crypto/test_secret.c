@@ -8,6 +8,12 @@
 
 enum { SIZE = 100000 };
 
+#ifdef CORDON_SANITIZED
+static const bool locks_count = false; /* sanitizers answer mlock themselves, and lock nothing */
+#else
+static const bool locks_count = true;
+#endif
+
 /* Does the kernel's own list have this flag for the mapping that holds at? "lo" locked, "dd" not dumped, "wf" wiped on
  * fork (proc(5)). */
 static bool has_flag(const void *at, const char *flag)
@@ -39,7 +45,8 @@ static void is_locked_not_dumped_and_dropped_on_fork(void **state)
     for (size_t at = 0; at < SIZE; at += SIZE - 1) {
         assert_true(has_flag((char *)s.bytes + at, " dd"));
         assert_true(has_flag((char *)s.bytes + at, " wf"));
-        assert_int_equal(has_flag((char *)s.bytes + at, " lo"), s.is_locked);
+        if (locks_count)
+            assert_int_equal(has_flag((char *)s.bytes + at, " lo"), s.is_locked);
     }
     assert_true(s.is_dropped_on_fork);
     pid_t pid = fork();
@@ -61,6 +68,8 @@ static void is_locked_not_dumped_and_dropped_on_fork(void **state)
 static void too_small_a_limit_is_said_once(void **state)
 {
     (void)state;
+    if (!locks_count)
+        skip();
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     pid_t pid = fork();
