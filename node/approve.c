@@ -47,7 +47,16 @@ static fl_code filter_for(dp_filter *f, const node_state *state, const node_poli
     if (rc)
         return fl_fail_in(err, "policy.ini: [budget]");
     f->spent = state->has_filter ? state->filter.spent : 0;
+    f->draws = state->has_filter ? state->filter.draws : 0;
     return FL_OK;
+}
+
+/* Rounds of so many integers of noise that the filter still admits. */
+static uint64_t room_for_draws(const dp_filter *f, const node_plan *p)
+{
+    uint64_t each = (uint64_t)p->coordinates * p->local_steps;
+    uint64_t left = f->draws < DP_DRAWS_MAX ? DP_DRAWS_MAX - f->draws : 0;
+    return each > 0 ? left / each : left;
 }
 
 static double epsilon_at(const dp_filter *f, double spent)
@@ -72,8 +81,10 @@ fl_code node_plan_cost(node_cost *out, const node_state *state, const node_polic
     out->is_first = !state->has_filter;
     for (uint32_t i = 0; i < state->n_plans; i++) {
         const node_plan *p = &state->plans[i];
-        if (i != plan && p->readable && p->approved && !p->left)
-            out->promised += (double)rounds_left(state, i) * cost_of(&f, p);
+        if (i == plan || !p->readable || !p->approved || p->left)
+            continue;
+        out->promised += (double)rounds_left(state, i) * cost_of(&f, p);
+        dp_filter_charge_draws(&f, (uint64_t)p->coordinates * p->local_steps * rounds_left(state, i));
     }
     out->cost = cost_of(&f, &state->plans[plan]);
     out->rounds = rounds_left(state, plan);
@@ -82,6 +93,8 @@ fl_code node_plan_cost(node_cost *out, const node_state *state, const node_polic
     out->epsilon_after = epsilon_at(&f, f.spent + out->promised + (double)out->rounds * out->cost);
     dp_filter_charge(&f, out->promised);
     out->room = dp_filter_room(&f, out->cost, ROOM_MOST);
+    if (room_for_draws(&f, &state->plans[plan]) < out->room)
+        out->room = room_for_draws(&f, &state->plans[plan]);
     out->fits = out->room >= out->rounds;
     return FL_OK;
 }

@@ -121,11 +121,22 @@ static wire_message about_round(const node_state *s, wire_kind kind)
     return m;
 }
 
+static uint64_t draws_of(const node_plan *p)
+{
+    return (uint64_t)p->coordinates * p->local_steps;
+}
+
+/* One more round of the plan does not fit the filter: neither its cost nor its integers of noise may pass. */
+static bool is_over_budget(const node_state *s, const node_plan *p)
+{
+    return !s->has_filter || !dp_filter_admits(&s->filter, p->cost) || !dp_filter_admits_draws(&s->filter, draws_of(p));
+}
+
 /* A round was refused because of budget or policy, and that still stands: the coordinator need not wait for this site
  * until it joins again. */
 static bool is_shut_out(const node_state *s, const node_plan *p)
 {
-    return (p->refused == NODE_R_OVER_BUDGET && (!s->has_filter || !dp_filter_admits(&s->filter, p->cost))) ||
+    return (p->refused == NODE_R_OVER_BUDGET && is_over_budget(s, p)) ||
            (p->refused == NODE_R_POLICY && !p->within_policy);
 }
 
@@ -271,7 +282,7 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
         no = NODE_R_POLICY;
     else if (a->n_sites < p->min_cohort)
         no = NODE_R_SMALL_COHORT;
-    else if (!s->has_filter || !dp_filter_admits(&s->filter, p->cost))
+    else if (is_over_budget(s, p))
         no = NODE_R_OVER_BUDGET;
     else if (p->failures >= NODE_MAX_FAILURES)
         no = NODE_R_TRAINING;
@@ -294,11 +305,11 @@ static void on_fetched(node_state *s, const node_event *ev, node_actions *out)
 {
     const node_plan *p = &s->plans[s->now.plan];
     /* while the model came, a person may have left the study or changed the policy */
-    const node_reason no = !p->approved || !p->joined || p->left                      ? NODE_R_NOT_APPROVED
-                           : !p->within_policy                                        ? NODE_R_POLICY
-                           : s->cohort < p->min_cohort                                ? NODE_R_SMALL_COHORT
-                           : !s->has_filter || !dp_filter_admits(&s->filter, p->cost) ? NODE_R_OVER_BUDGET
-                                                                                      : NODE_R_NONE;
+    const node_reason no = !p->approved || !p->joined || p->left ? NODE_R_NOT_APPROVED
+                           : !p->within_policy                   ? NODE_R_POLICY
+                           : s->cohort < p->min_cohort           ? NODE_R_SMALL_COHORT
+                           : is_over_budget(s, p)                ? NODE_R_OVER_BUDGET
+                                                                 : NODE_R_NONE;
     if (no != NODE_R_NONE) {
         const uint32_t plan = s->now.plan, round = s->now.round;
         memset(&s->now, 0, sizeof s->now);
@@ -307,6 +318,7 @@ static void on_fetched(node_state *s, const node_event *ev, node_actions *out)
     }
     fl_hex_encode(s->now.debit, ev->random, 16);
     dp_filter_charge(&s->filter, p->cost);
+    dp_filter_charge_draws(&s->filter, draws_of(p));
     entry_reserve(s, out, s->cohort);
     entry_debit(s, out, DP_STARTED, NULL);
     s->now.phase = NODE_TRAINING;

@@ -31,7 +31,8 @@ class Federation(cordon.Test):
         self.plan = self.hub.add_study(
             cordon.study("main", hospitals="alder, birch, cedar", rounds=ROUNDS, quorum=2, deadline_s=DEADLINE_S,
                          slot_ms=2500,  # a released update waits so long: time to be caught at it
-                         architecture="cnn-tiny", shape="1x28x28", local_steps=STEPS, epsilon=6))
+                         architecture="cnn-tiny", shape="1x28x28", local_steps=STEPS, epsilon=6,
+                         more="augmentations = 6\nmirror = yes"))  # costs no budget: time to be caught training
         greedy = self.hub.add_study(cordon.study("greedy", hospitals="alder", rounds=10, epsilon=20), "greedy.ini")
         self.hub.command("study", "pause", "main")  # no round before everybody is here
         self.hub.server.start()

@@ -70,6 +70,7 @@ static int begin(void **state)
     memset(&s.plans[0].hash, 7, sizeof s.plans[0].hash);
     strcpy(s.plans[0].study, "study");
     s.plans[0].local_steps = 1;
+    s.plans[0].coordinates = 125;
     s.plans[0].clip_units = 1024;
     s.plans[0].noise_variance = 1u << 24;
     s.plans[0].declared_patients = 100;
@@ -107,6 +108,7 @@ static void the_debit_is_stored_in_the_step_that_starts_training(void **state)
     assert_int_equal(entry(DP_RESERVE)->noise_variance, 1u << 24);
     assert_non_null(find(NODE_PUT_ROUND));
     assert_true(s.filter.spent > before);
+    assert_int_equal(s.filter.draws, 125); /* coordinates, one step */
 }
 
 /* Else a coordinator drains the budget by announcing models whose bytes never come. */
@@ -210,6 +212,24 @@ static void a_witness_with_another_head_halts_the_node(void **state)
     assert_int_equal(s.halted, NODE_R_ROLLBACK);
     step(NODE_EV_TIMER, 5000);
     assert_int_equal(out.n, 0);
+}
+
+static void a_round_past_the_draws_of_a_life_is_refused(void **state)
+{
+    (void)state;
+    s.filter.draws = DP_DRAWS_MAX - 124;
+    announce(3, 10);
+    assert_string_equal(entry(DP_REFUSE)->reason, "over-budget");
+    assert_null(entry(DP_RESERVE));
+}
+
+static void the_last_draws_of_a_life_are_still_taken(void **state)
+{
+    (void)state;
+    s.filter.draws = DP_DRAWS_MAX - 125;
+    to_training(1, 10);
+    assert_non_null(entry(DP_RESERVE));
+    assert_true(s.filter.draws == DP_DRAWS_MAX);
 }
 
 static void a_round_over_the_budget_is_refused_and_the_coordinator_told(void **state)
@@ -381,6 +401,8 @@ int main(void)
         cmocka_unit_test_setup(a_crash_while_training_burns_and_takes_a_new_debit, begin),
         cmocka_unit_test_setup(a_crash_after_release_sends_the_same_bytes, begin),
         cmocka_unit_test_setup(a_witness_with_another_head_halts_the_node, begin),
+        cmocka_unit_test_setup(a_round_past_the_draws_of_a_life_is_refused, begin),
+        cmocka_unit_test_setup(the_last_draws_of_a_life_are_still_taken, begin),
         cmocka_unit_test_setup(a_round_over_the_budget_is_refused_and_the_coordinator_told, begin),
         cmocka_unit_test_setup(a_policy_that_no_longer_allows_the_plan_leaves_and_joins_again, begin),
         cmocka_unit_test_setup(what_was_not_approved_or_is_outside_the_policy_never_trains, begin),
