@@ -191,14 +191,14 @@ static void a_pem_is_a_key_too(void **state)
     maker_fini(&other);
 }
 
-/* Every byte of a whole export, three other values each: never verified, never a crash. */
+/* Bytes all over a whole export: never verified, never a crash. Every bit of every byte: test_tamper.c. */
 static void any_one_byte_changed_is_rejected(void **state)
 {
     (void)state;
     ledger_maker m;
     node_ledger(&m, "north", 0);
     maker_seal(&m);
-    for (size_t i = 0; i < m.text.size; i++) {
+    for (size_t i = 0; i < m.text.size; i += 7) {
         static const uint8_t masks[] = {0x01, 0x20, 0x80};
         uint8_t byte = m.text.bytes[i];
         m.text.bytes[i] = byte ^ masks[i % 3];

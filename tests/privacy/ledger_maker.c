@@ -246,6 +246,9 @@ void maker_add_kind(ledger_maker *m, dp_kind kind, unsigned round)
     }
     if (kind == DP_RELEASE || kind == DP_ACK)
         update_of(e->update_hash, m->party, round);
+    if (kind == DP_RELEASE && m->has_other)
+        e->bytes += 14 * 8; /* its cells */
+    m->has_other = kind == DP_OTHER_RELEASE || (m->has_other && kind == DP_STARTED);
     if (kind == DP_ACK) {
         SET(e->checkpoint, m->rounds[round].released);
         add_receipt(e);
@@ -364,6 +367,58 @@ void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_
     open_round(m, nodes, parties, n_parties, rounds + 1);
     for (unsigned i = 0; i < n_parties; i++)
         maker_fini(&nodes[i]);
+}
+
+/* The old key vouches for a new one, which signs from now on. */
+static void rotate_key(ledger_maker *m, uint8_t seed)
+{
+    static dp_entry e;
+    ledger_maker next;
+    maker_init(&next, m->party, seed);
+    maker_entry(m, &e, DP_KEY_ROTATE);
+    SET(e.key, next.vkey);
+    dp_key_rotate_sign(e.signature, &m->head, next.vkey, &m->key);
+    maker_add(m, &e);
+    fl_sign_key key = m->key; /* the makers exchange keys, so that each is freed once */
+    m->key = next.key;
+    next.key = key;
+    SET(m->vkey, next.vkey);
+    maker_fini(&next);
+}
+
+static void add_reason(ledger_maker *m, dp_kind kind, unsigned round, const char *reason)
+{
+    static dp_entry e;
+    maker_entry(m, &e, kind);
+    e.round = round;
+    debit_of_party(e.debit, m->party, round);
+    SET(e.reason, reason);
+    maker_add(m, &e);
+}
+
+void every_kind_of_node(ledger_maker *m, const char *party)
+{
+    static const dp_kind kinds[] = {DP_GENESIS,       DP_POLICY,  DP_DATASET, DP_APPROVE_PLAN, DP_RESERVE,
+                                    DP_OTHER_RELEASE, DP_STARTED, DP_RELEASE, DP_ACK,          DP_REFUSE};
+    maker_init(m, party, MAKER_NODE_SEED);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        maker_add_kind(m, kinds[i], 1);
+    rotate_key(m, 40);
+    add_reason(m, DP_RESTORE, 1, "witness");
+    maker_add_kind(m, DP_RESERVE, 2);
+    add_reason(m, DP_BURN, 2, "restored");
+    maker_add_kind(m, DP_EXPORT, 1);
+    maker_add_kind(m, DP_CLOSE, 1);
+}
+
+void every_kind_of_coordinator(ledger_maker *m)
+{
+    static const char *const parties[] = {"north"};
+    coordinator_ledger(m, parties, 1, 1);
+    maker_add_kind(m, DP_REVOKE, 1);
+    rotate_key(m, 41);
+    maker_add_kind(m, DP_EXPORT, 1);
+    maker_add_kind(m, DP_CLOSE, 1);
 }
 
 static void note_finding(void *context, uint64_t seq, const char *what, const char *why)

@@ -22,6 +22,7 @@ typedef struct ledger_maker {
     char vkey[DP_VKEY_MAX];
     struct maker_round *rounds; /* of node_ledger; rounds[0] is unused */
     unsigned n_rounds;
+    bool has_other; /* an OTHER_RELEASE travels with the debit that is open */
 } ledger_maker;
 
 enum { MAKER_HUB_SEED = 9, MAKER_NODE_SEED = 3 }; /* of coordinator_ledger, of every node_ledger */
@@ -49,6 +50,10 @@ void node_ledger(ledger_maker *m, const char *party, unsigned rounds);
 /* The coordinator's, with the updates of those parties (sorted), at most 3, and that of silent others: three in all. The
  * round after the last is open. It fits node_ledger with as many rounds, in every field. */
 void coordinator_ledger(ledger_maker *m, const char *const *parties, unsigned n_parties, unsigned rounds);
+
+/* Legal ledgers with at least one entry of every kind that the role has; not sealed. */
+void every_kind_of_node(ledger_maker *m, const char *party);
+void every_kind_of_coordinator(ledger_maker *m);
 
 /* Feeds all lines of a text to a new replay; the findings, one per line, go to `findings` (may be NULL). */
 dp_replay *replay_text(const char *text, size_t n, dp_replay_trust trust, fl_buf *findings);
