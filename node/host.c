@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "crypto/csprng.h"
+#include "node/heads.h"
 #include "privacy/cosign.h"
 #include "proto/msg/envelope.h"
 #include "train/model.h"
@@ -635,6 +636,21 @@ static bool is_witnessed(node_host *h, const wire_message *m)
     return true;
 }
 
+/* Fail closed: what cannot be compared is not taken. */
+static bool is_split(node_host *h, const wire_message *m)
+{
+    bool split;
+    char why[200];
+    fl_err err;
+    if (node_heads_see(h->store, m->study, &m->u.announce, &split, why, &err)) {
+        fl_log(FL_ERROR, "store", "%s", err.text);
+        return true;
+    }
+    if (split)
+        fl_log(FL_ERROR, "ledger", "the coordinator shows two histories: %s; compare with the other hospitals", why);
+    return split;
+}
+
 /* The coordinator holds another head than we thought: its answer was lost, say. Then the proof starts there. But when it
  * started there already, or that head is longer than ours, our lines are not the ones that were shown before. */
 static void no_proof(node_host *h, wire_message *m)
@@ -675,6 +691,8 @@ void node_host_reply(node_host *h, const uint8_t *bytes, size_t n)
         plan_arrived(h, &m);
     else {
         node_event ev = {.kind = NODE_EV_REPLY, .reply = &m, .is_witnessed = is_witnessed(h, &m)};
+        if (m.kind == WIRE_ANNOUNCE)
+            ev.is_split = is_split(h, &m);
         run(h, &ev);
     }
 }

@@ -19,6 +19,7 @@ static const char *const reason_texts[] = {
     [NODE_R_ROUND_CLOSED] = "round-closed",
     [NODE_R_MODEL] = "bad-model",
     [NODE_R_LOST] = "update-lost",
+    [NODE_R_SPLIT_VIEW] = "split-view",
 };
 
 const char *node_reason_text(node_reason reason)
@@ -280,6 +281,8 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
         no = NODE_R_NOT_IN_ROSTER;
     else if (!p->within_policy || a->round > p->rounds || a->model_bytes != p->model_bytes)
         no = NODE_R_POLICY;
+    else if (ev->is_split)
+        no = NODE_R_SPLIT_VIEW;
     else if (a->n_sites < p->min_cohort)
         no = NODE_R_SMALL_COHORT;
     else if (is_over_budget(s, p))

@@ -63,6 +63,7 @@ typedef enum node_reason {
     NODE_R_ROUND_CLOSED,
     NODE_R_MODEL,
     NODE_R_LOST,
+    NODE_R_SPLIT_VIEW,
 } node_reason;
 const char *node_reason_text(node_reason reason);
 
@@ -143,6 +144,7 @@ typedef struct node_event {
     bool round_closed; /* UPLOAD_FAILED: the coordinator says the round is over */
     bool lost;         /* UPLOAD_FAILED: the update's bytes are no longer here */
     node_reason halt;  /* UPLOAD_FAILED: rollback or equivocation, as the coordinator says; else NONE */
+    bool is_split;     /* ANNOUNCE: it shows a hospital's ledger head that does not fit those shown before */
     bool is_witnessed; /* ANNOUNCE: the head it holds of this ledger is a head of the lines that are here */
 } node_event;
 

@@ -4,6 +4,7 @@
 #include "crypto/csprng.h"
 #include "ledger/identity.h"
 #include "node/data.h"
+#include "node/heads.h"
 #include "node/policy.h"
 #include "proto/msg/envelope.h"
 #include "train/dpsgd.h"
@@ -82,6 +83,7 @@ static fl_code open_tables(node_store *s, const char *db_path, fl_err *err)
     fl_buf_init(&schema, 1 << 16);
     fl_buf_add_text(&schema, node_schema);
     fl_buf_add_text(&schema, node_data_schema);
+    fl_buf_add_text(&schema, node_heads_schema);
     fl_buf_add_text(&schema, led_schema);
     fl_code rc = fl_db_open(&s->db, db_path, FL_DB_LEDGER, fl_buf_text(&schema), NODE_DB_VERSION, err);
     fl_buf_fini(&schema);
@@ -431,7 +433,7 @@ static fl_code load_halt(node_state *state, node_store *s, fl_err *err)
 {
     char text[64];
     FL_TRY(node_meta_get(s, "halted", text, sizeof text, err));
-    for (node_reason r = NODE_R_NONE; r <= NODE_R_LOST; r++)
+    for (node_reason r = NODE_R_NONE; r <= NODE_R_SPLIT_VIEW; r++)
         if (lasts(r) && strcmp(text, node_reason_text(r)) == 0)
             state->halted = r;
     if (state->halted != NODE_R_NONE && state->now.phase == NODE_POLLING)

@@ -97,6 +97,30 @@ static void to_training(uint32_t round, int64_t now_ms)
     assert_non_null(find(NODE_TRAIN));
 }
 
+static void a_coordinator_that_shows_two_histories_gets_nothing(void **state)
+{
+    (void)state;
+    ev.is_split = true;
+    announce(1, 100);
+    assert_null(find(NODE_FETCH));
+    assert_string_equal(entry(DP_REFUSE)->reason, "split-view");
+}
+
+/* After a restore, and after a key was exchanged, the coordinator hears of it before it is asked for anything. */
+static void what_changed_is_shown_first(void **state)
+{
+    (void)state;
+    s.show_key = s.show_head = true;
+    s.asking = false;
+    step(NODE_EV_TIMER, 100);
+    assert_int_equal(s.request.kind, WIRE_ROTATED);
+    answer(WIRE_OK, 200);
+    assert_int_equal(s.request.kind, WIRE_HEAD);
+    answer(WIRE_COSIGNED, 300);
+    assert_int_equal(s.request.kind, WIRE_POLL);
+    assert_false(s.show_key || s.show_head);
+}
+
 static void the_debit_is_stored_in_the_step_that_starts_training(void **state)
 {
     (void)state;
@@ -394,6 +418,8 @@ static void an_old_round_again_is_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_coordinator_that_shows_two_histories_gets_nothing, begin),
+        cmocka_unit_test_setup(what_changed_is_shown_first, begin),
         cmocka_unit_test_setup(the_debit_is_stored_in_the_step_that_starts_training, begin),
         cmocka_unit_test_setup(nothing_is_debited_before_the_models_bytes_are_here, begin),
         cmocka_unit_test_setup(nothing_is_said_before_the_slot_whenever_training_ended, begin),
