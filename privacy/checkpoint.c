@@ -240,7 +240,7 @@ bool dp_export_parse(fl_buf *note, char vkey[DP_VKEY_MAX], const char *line, siz
     if (n > DP_LINE_MAX || fl_json_parse(&object, line, n, "checkpoint line", NULL) != FL_OK)
         return false;
     const char *note_text = fl_json_text(object, "checkpoint"), *key_text = fl_json_text(object, "key");
-    bool ok = fl_json_count(object) == 2 && note_text && key_text && strlen(key_text) < DP_VKEY_MAX &&
+    bool ok = fl_json_count(object) == 2 && note_text && note_text[0] && key_text && strlen(key_text) < DP_VKEY_MAX &&
               same_as_composed(note_text, key_text, line, n);
     if (ok) {
         fl_buf_add_text(note, note_text);

@@ -46,7 +46,7 @@ bool dp_checkpoint_peek(const char *note, size_t n, uint64_t *size, fl_hash *roo
 
 /* The last line of an export, without newline: {"checkpoint":note,"key":vkey}. The note covers all lines before. */
 fl_code dp_export_line(fl_buf *line, const char *note, const char *vkey, fl_err *err) FL_MUST_USE;
-/* true and copies if this is such a line, canonical. */
+/* true and copies if this is such a line, canonical; the note is not empty. */
 bool dp_export_parse(fl_buf *note, char vkey[DP_VKEY_MAX], const char *line, size_t n);
 /* Content of FILE.pub: the vkey on the first line, the PEM public key after it. */
 void dp_export_public(fl_buf *out, const char *vkey);

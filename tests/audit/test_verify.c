@@ -257,6 +257,22 @@ static void a_checkpoint_of_somebody_else_is_rejected(void **state)
     maker_fini(&thief);
 }
 
+/* A checkpoint line that holds nothing is none: whoever has no key could write it under any lines. */
+static void an_empty_checkpoint_is_rejected(void **state)
+{
+    (void)state;
+    ledger_maker m;
+    node_ledger(&m, "north", 1);
+    fl_err why;
+    assert_int_equal(dp_export_line(&m.text, "", m.vkey, &why), FL_OK);
+    fl_buf_add_text(&m.text, "\n");
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    put_key("ledger.jsonl.pub", m.vkey);
+    expect_finding("ledger.jsonl", NULL, NULL, "no checkpoint line");
+    take("ledger.jsonl.pub");
+    maker_fini(&m);
+}
+
 static void what_is_no_ledger_is_exit_2(void **state)
 {
     (void)state;
@@ -438,6 +454,7 @@ int main(void)
         cmocka_unit_test(any_one_byte_changed_is_rejected),
         cmocka_unit_test(any_line_dropped_and_any_cut_is_rejected),
         cmocka_unit_test(a_checkpoint_of_somebody_else_is_rejected),
+        cmocka_unit_test(an_empty_checkpoint_is_rejected),
         cmocka_unit_test(what_is_no_ledger_is_exit_2),
         cmocka_unit_test(over_budget_is_a_finding),
         cmocka_unit_test(both_sides_agree),
