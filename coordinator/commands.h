@@ -10,7 +10,8 @@ extern const fl_cli_command coord_live_commands[]; /* what a running coordinator
 int coord_cmd_status(fl_cli *cli); /* status.c */
 int coord_cmd_export(fl_cli *cli); /* export.c */
 
-/* Epsilon, by the plan's terms, of a hospital that took part in so many rounds (its delta is the plan's). */
-double coord_epsilon(const nn_plan *plan, uint64_t rounds);
+/* Epsilon, by the plan's terms, of a hospital that took part in so many rounds, with noised counts in some of them (its
+ * delta is the plan's). */
+double coord_epsilon(const nn_plan *plan, uint64_t rounds, uint64_t with_counts);
 
 #endif

@@ -86,16 +86,20 @@ static fl_code card_hospitals(coord_store *s, fl_buf *card, const chosen *c, fl_
                   "| hospital | rounds | updates in the model | epsilon |\n|---|---|---|---|\n",
                   c->plan->delta);
     FL_TRY(fl_query_open(&q, s->db,
-                         "SELECT r.site, count(*), count(c.site) FROM round_site r LEFT JOIN contribution c"
+                         "SELECT r.site, count(*), count(c.site),"
+                         " sum(?3 > 0 AND (r.round = 1 OR r.round % max(?3, 1) = 0 OR r.round = ?4)) FROM round_site r "
+                         "LEFT JOIN contribution c"
                          " ON c.study = r.study AND c.round = r.round AND c.site = r.site"
-                         " WHERE r.study = ? AND r.round <= ? GROUP BY r.site ORDER BY r.site",
+                         " WHERE r.study = ?1 AND r.round <= ?2 GROUP BY r.site ORDER BY r.site",
                          err));
     fl_bind_text(&q, 1, c->plan->name);
     fl_bind_int(&q, 2, c->round);
+    fl_bind_int(&q, 3, c->plan->metrics_every); /* nn_counts_in */
+    fl_bind_int(&q, 4, c->plan->rounds);
     while (fl_query_row(&q)) {
-        const uint64_t rounds = (uint64_t)fl_column_int(&q, 1);
+        const uint64_t rounds = (uint64_t)fl_column_int(&q, 1), with_counts = (uint64_t)fl_column_int(&q, 3);
         fl_buf_printf(card, "| %s | %" PRIu64 " | %" PRId64 " | %.3f |\n", fl_column_text(&q, 0), rounds,
-                      fl_column_int(&q, 2), coord_epsilon(c->plan, rounds));
+                      fl_column_int(&q, 2), coord_epsilon(c->plan, rounds, with_counts));
     }
     return fl_query_close(&q, err);
 }

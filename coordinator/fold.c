@@ -112,14 +112,13 @@ static fl_code list_updates(coord_store *s, const char *study, uint32_t round, u
 }
 
 /* The whole object is read, hashed and measured before one value of it is used. */
-static fl_code read_update(coord_store *s, int64_t *values, fl_buf *bytes, const nn_plan *plan, const update *u,
-                           fl_err *err)
+static fl_code read_update(coord_store *s, int64_t *values, fl_buf *bytes, const dp_update_shape *shape,
+                           const update *u, fl_err *err)
 {
-    const dp_update_shape shape = nn_plan_update(plan);
     fl_buf_clear(bytes);
     fl_code rc = fl_objects_get(s->objects, bytes, &u->hash, err);
     if (rc == FL_OK)
-        rc = dp_update_read(values, NULL, &shape, bytes->bytes, bytes->size, err);
+        rc = dp_update_read(values, NULL, shape, bytes->bytes, bytes->size, err);
     if (rc == FL_OK)
         return FL_OK;
     fl_fail_in(err, "update of %s", u->site);
@@ -128,19 +127,19 @@ static fl_code read_update(coord_store *s, int64_t *values, fl_buf *bytes, const
     return FL_EENV;
 }
 
-static fl_code sum_updates(coord_store *s, int64_t *sum, uint64_t *declared, const nn_plan *plan, const update *list,
-                           uint32_t n, fl_err *err)
+static fl_code sum_updates(coord_store *s, int64_t *sum, uint64_t *declared, const nn_plan *plan, uint32_t round,
+                           const update *list, uint32_t n, fl_err *err)
 {
     /* |u| <= 2^(bits-1), so n of them stay below n * 2^(bits-1) */
     if (plan->update_bits > 62 || (int64_t)n > INT64_MAX >> (plan->update_bits - 1))
         return fl_fail(err, FL_EREFUSED, "%u updates of %u bits do not fit into 64-bit sums", n, plan->update_bits);
     fl_buf bytes;
-    const dp_update_shape shape = nn_plan_update(plan);
+    const dp_update_shape shape = nn_plan_update(plan, round);
     fl_buf_init(&bytes, dp_update_size(&shape));
     int64_t *values = malloc(shape.coordinates * sizeof *values); /* weights, then the probe, which nobody sums */
     fl_code rc = values ? FL_OK : no_memory(err);
     for (uint32_t i = 0; rc == FL_OK && i < n; i++)
-        if ((rc = read_update(s, values, &bytes, plan, &list[i], err)) == FL_OK) {
+        if ((rc = read_update(s, values, &bytes, &shape, &list[i], err)) == FL_OK) {
             nn_server_sum(sum, values, plan->n_weights);
             *declared += list[i].patients;
         }
@@ -159,7 +158,7 @@ static fl_code fold_round(coord_store *s, nn_server *server, agg_result *out, co
     if (rc == FL_OK && out->n_contributions == 0)
         rc = fl_fail(err, FL_EENV, "no contribution is stored");
     if (rc == FL_OK)
-        rc = sum_updates(s, sum, &out->sum_declared, plan, list, out->n_contributions, err);
+        rc = sum_updates(s, sum, &out->sum_declared, plan, round, list, out->n_contributions, err);
     if (rc == FL_OK)
         rc = nn_server_apply(server, plan, sum, out->sum_declared, round - 1, err);
     free(list);

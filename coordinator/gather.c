@@ -3,6 +3,7 @@
 #include "coordinator/query.h"
 #include "coordinator/status.h"
 #include "privacy/rdp.h"
+#include "train/counts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,15 +11,35 @@
 
 #define SILENT_MS 90000 /* three long polls */
 
-double coord_epsilon(const nn_plan *plan, uint64_t rounds)
+double coord_epsilon(const nn_plan *plan, uint64_t rounds, uint64_t with_counts)
 {
     char multiplier[DP_MICRO_TEXT];
     if (rounds == 0)
         return 0;
     dp_multiplier(multiplier, plan->noise_variance, plan->clip_units); /* what is debited, rounded down */
-    const dp_segment segment = {
-        .q = strtod(plan->sampling_rate, NULL), .sigma = strtod(multiplier, NULL), .steps = rounds * plan->local_steps};
-    return dp_epsilon_rdp(&segment, 1, strtod(plan->delta, NULL), NULL);
+    const dp_segment segments[] = {{.q = strtod(plan->sampling_rate, NULL),
+                                    .sigma = strtod(multiplier, NULL),
+                                    .steps = rounds * plan->local_steps},
+                                   {.q = 1,
+                                    .sigma = (double)dp_multiplier_micro(plan->metrics_noise_variance, 1) / 1e6,
+                                    .steps = with_counts * nn_counts_partitions(plan)}};
+    return dp_epsilon_rdp(segments, with_counts > 0 ? 2 : 1, strtod(plan->delta, NULL), NULL);
+}
+
+/* Rounds with this site in the roster; *with_counts of them release some. */
+static fl_code count_rounds(coord_site_status *out, uint64_t *with_counts, coord_store *s, const nn_plan *plan,
+                            fl_err *err)
+{
+    fl_query q;
+    FL_TRY(fl_query_open(&q, s->db, "SELECT round FROM round_site WHERE study = ? AND site = ?", err));
+    fl_bind_text(&q, 1, plan->name);
+    fl_bind_text(&q, 2, out->site->name);
+    *with_counts = 0;
+    while (fl_query_row(&q)) {
+        out->rounds++;
+        *with_counts += nn_counts_in(plan, (uint32_t)fl_column_int(&q, 0));
+    }
+    return fl_query_close(&q, err);
 }
 
 static fl_code count(coord_store *s, const char *sql, const char *study, const char *site, uint64_t *n, fl_err *err)
@@ -82,11 +103,11 @@ static fl_code gather_sites(coord_study_status *out, coord_store *s, const coord
         coord_site_status *site = &out->sites[out->n_sites++];
         site->site = &state->sites[i];
         site->member = &st->members[i];
-        FL_TRY(count(s, "SELECT count(*) FROM round_site WHERE study = ? AND site = ?", st->name, site->site->name,
-                     &site->rounds, err));
+        uint64_t with_counts;
+        FL_TRY(count_rounds(site, &with_counts, s, out->plan, err));
         FL_TRY(count(s, "SELECT count(*) FROM contribution WHERE study = ? AND site = ?", st->name, site->site->name,
                      &site->contributions, err));
-        site->epsilon = coord_epsilon(out->plan, site->rounds);
+        site->epsilon = coord_epsilon(out->plan, site->rounds, with_counts);
         describe(site, st, now_ms);
         if (st->phase == COORD_OPEN && site->member->in_roster) {
             out->n_roster++;

@@ -1,6 +1,7 @@
 #include "coordinator/host.h"
 
 #include "base/clock.h"
+#include "coordinator/counts.h"
 #include "coordinator/fold.h"
 #include "coordinator/host_parts.h"
 #include "privacy/cosign.h"
@@ -378,6 +379,7 @@ static void complete(coord_host *h, coord_event *ev)
     uint64_t size;
     ev->has_object = fl_objects_have(h->store->objects, &m->u.released.update_hash, &size) &&
                      size == m->u.released.update_bytes;
+    ev->has_bad_counts = ev->has_object && !coord_counts_are_sane(h->store, h->state, m);
     ev->debit_known = coord_debit_known(h->store, m->debit);
     ev->has_earlier = coord_contribution(h->store, m->study, m->round, m->sender, &ev->earlier_update,
                                          ev->earlier_debit, &none);

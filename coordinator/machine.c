@@ -448,6 +448,12 @@ static void equivocated(coord_state *s, const coord_event *ev, coord_actions *ou
     say_of(s, out, st, ev->site, "sent a second, different update for a round: refused, look into it");
 }
 
+uint64_t coord_update_bytes(const coord_study *st)
+{
+    const bool has_counts = dp_counts_in(st->round, st->metrics_every, st->rounds);
+    return st->update_bytes + (has_counts ? (uint64_t)st->metrics_cells * DP_CELL_BYTES : 0);
+}
+
 static void on_released(coord_state *s, const coord_event *ev, coord_actions *out, coord_study *st)
 {
     coord_member *m = &st->members[ev->site];
@@ -472,7 +478,7 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
         reply_error(s, out, ev, WIRE_E_STALE_ROUND, false, "this round is over");
         return;
     }
-    if (r->u.released.update_bytes != st->update_bytes) {
+    if (r->u.released.update_bytes != coord_update_bytes(st)) {
         reply_error(s, out, ev, WIRE_E_BAD_UPDATE, false, "the update has another size than the plan says");
         return;
     }
@@ -488,6 +494,10 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
         reply_error(s, out, ev, WIRE_E_NO_OBJECT, true, "the update is not here yet");
         return;
     }
+    if (ev->has_bad_counts) {
+        reply_error(s, out, ev, WIRE_E_BAD_UPDATE, false, "a noised count is larger than any can be");
+        return;
+    }
     m->contributed = true;
     m->update_hash = r->u.released.update_hash;
     memcpy(m->debit, r->debit, sizeof m->debit);
@@ -495,7 +505,7 @@ static void on_released(coord_state *s, const coord_event *ev, coord_actions *ou
     wire_put_text(e->member, sizeof e->member, s->sites[ev->site].name);
     memcpy(e->debit, m->debit, sizeof m->debit);
     fl_hex_encode(e->update_hash, m->update_hash.bytes, FL_HASH_SIZE);
-    e->bytes = st->update_bytes;
+    e->bytes = coord_update_bytes(st);
     coord_action *a = act(out, COORD_PUT_CONTRIBUTION);
     a->study = study_index(s, st);
     a->site = ev->site;

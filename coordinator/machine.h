@@ -22,6 +22,7 @@
 #define COORDINATOR_MACHINE_H
 
 #include "privacy/ledger.h"
+#include "privacy/update.h"
 #include "proto/msg/message.h"
 
 #define COORD_MAX_SITES   256
@@ -60,10 +61,11 @@ typedef struct coord_member {
 typedef struct coord_study {
     char name[WIRE_NAME_MAX];
     fl_hash plan_hash;
-    uint32_t plan_bytes, index;          /* position in the list that nodes count */
-    uint32_t rounds, quorum, deadline_s; /* of the plan */
-    uint64_t update_bytes, model_bytes;
-    bool listed_only; /* the plan names its hospitals */
+    uint32_t plan_bytes, index;            /* position in the list that nodes count */
+    uint32_t rounds, quorum, deadline_s;   /* of the plan */
+    uint64_t update_bytes, model_bytes;    /* update_bytes: in rounds without metrics */
+    uint32_t metrics_every, metrics_cells; /* privacy/update.h; every 0: none */
+    bool listed_only;                      /* the plan names its hospitals */
     uint32_t n_listed;
     coord_phase phase;
     bool paused, closed;
@@ -99,9 +101,10 @@ typedef struct coord_event {
     uint64_t ticket;
     uint32_t site, study;
     const wire_message *request;
-    bool has_object;  /* RELEASED: the update is an object here, of update_bytes, and well-formed */
-    bool debit_known; /* RELEASED: the debit stands in some contribution already */
-    bool has_earlier; /* RELEASED of a round that is over: what this site contributed to it then */
+    bool has_object;     /* RELEASED: the update is an object here, of update_bytes, and well-formed */
+    bool has_bad_counts; /* RELEASED: it is, and a noised count of it is beyond all reason */
+    bool debit_known;    /* RELEASED: the debit stands in some contribution already */
+    bool has_earlier;    /* RELEASED of a round that is over: what this site contributed to it then */
     char earlier_debit[WIRE_DEBIT_SIZE];
     fl_hash earlier_update;
     uint64_t note_size; /* HEAD: size and root of the note, its signature checked by the host */
@@ -154,6 +157,9 @@ void coord_announce(const coord_state *state, const coord_study *study, wire_ann
 /* May this site hear of the study? Does it take part in rounds that open now? */
 bool coord_may_know(const coord_state *state, const coord_study *study, uint32_t site);
 bool coord_takes_part(const coord_state *state, const coord_study *study, uint32_t site);
+
+/* How long an update of the study's round is. */
+uint64_t coord_update_bytes(const coord_study *study);
 
 /* Position of a site's name; UINT32_MAX when it is not there. */
 uint32_t coord_find_site(const coord_state *state, const char *name);

@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "coordinator/query.h"
 #include "coordinator/store.h"
-#include "train/plan.h"
+#include "train/counts.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -39,8 +39,10 @@ static fl_code study_from_plan(coord_state *state, coord_study *st, nn_plan *pla
     st->quorum = plan->quorum;
     st->deadline_s = plan->deadline_s;
     st->model_bytes = 4 * (uint64_t)plan->n_weights;
-    const dp_update_shape shape = nn_plan_update(plan);
+    const dp_update_shape shape = nn_plan_update(plan, 0);
     st->update_bytes = dp_update_size(&shape);
+    st->metrics_every = plan->metrics_every;
+    st->metrics_cells = nn_counts_cells(plan);
     st->listed_only = plan->n_sites > 0;
     st->n_listed = plan->n_sites;
     for (uint32_t i = 0; i < plan->n_sites; i++) {

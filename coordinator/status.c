@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "coordinator/commands.h"
+#include "coordinator/counts.h"
 #include "proto/net/live.h"
+#include "train/counts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,9 +74,12 @@ static fl_json *round_json(const coord_round_status *r)
     return j;
 }
 
-static void study_json(view *v, const coord_study_status *st)
+static fl_code study_json(view *v, const coord_study_status *st, fl_err *err)
 {
     char hex[2 * FL_HASH_SIZE + 1];
+    fl_json *metrics = NULL;
+    if (st->plan->metrics_every > 0)
+        FL_TRY(coord_counts_json(&metrics, v->session->store, st->plan, st->study->round, err));
     fl_json *j = fl_json_object(), *sites = fl_json_array(), *rounds = fl_json_array();
     fl_hex_encode(hex, st->study->plan_hash.bytes, FL_HASH_SIZE);
     fl_json_set_text(j, "name", st->study->name);
@@ -90,8 +95,11 @@ static void study_json(view *v, const coord_study_status *st)
     else
         fl_json_set_null(j, "seconds_left");
     fl_json_set_real(j, "delta", strtod(st->plan->delta, NULL));
-    fl_json_set_real(j, "epsilon_of_plan", coord_epsilon(st->plan, st->plan->rounds));
-    fl_json_set_null(j, "metrics"); /* hospitals release none yet */
+    fl_json_set_real(j, "epsilon_of_plan", coord_epsilon(st->plan, st->plan->rounds, nn_counts_rounds(st->plan, 0)));
+    if (metrics)
+        fl_json_set(j, "metrics", metrics);
+    else
+        fl_json_set_null(j, "metrics");
     for (uint32_t i = 0; i < st->n_sites; i++)
         fl_json_push(sites, site_json(v, &st->sites[i]));
     for (uint32_t i = 0; i < st->n_rounds; i++)
@@ -99,11 +107,12 @@ static void study_json(view *v, const coord_study_status *st)
     fl_json_set(j, "hospitals", sites);
     fl_json_set(j, "history", rounds);
     fl_json_push(fl_json_member(v->json, "studies"), j);
+    return FL_OK;
 }
 
 /* ---- words ------------------------------------------------------------------------------------------------------- */
 
-static void study_words(const view *v, const coord_study_status *st)
+static fl_code study_words(const view *v, const coord_study_status *st, fl_err *err)
 {
     FILE *out = v->session->cli->out;
     fprintf(out, "\nstudy %s: %s, round %u of %u", st->study->name, st->phase, st->study->round, st->study->rounds);
@@ -111,8 +120,8 @@ static void study_words(const view *v, const coord_study_status *st)
         fprintf(out, ", %u of %u hospitals in (quorum %u)", st->n_in, st->n_roster, st->study->quorum);
     if (st->left_s >= 0)
         fprintf(out, ", %" PRId64 " s left", st->left_s);
-    fprintf(out, "\n  epsilon of the whole plan %.3f at delta %s\n", coord_epsilon(st->plan, st->plan->rounds),
-            st->plan->delta);
+    fprintf(out, "\n  epsilon of the whole plan %.3f at delta %s\n",
+            coord_epsilon(st->plan, st->plan->rounds, nn_counts_rounds(st->plan, 0)), st->plan->delta);
     if (st->n_sites)
         fprintf(out, "  %-20s %8s %7s %8s %9s  %s\n", "hospital", "patients", "rounds", "updates", "epsilon", "state");
     for (uint32_t i = 0; i < st->n_sites; i++) {
@@ -126,6 +135,7 @@ static void study_words(const view *v, const coord_study_status *st)
         fprintf(out, "  round %u: %u of %u%s%s%s\n", r->round, r->n_in, r->n_roster, r->missing[0] ? ", without " : "",
                 r->missing, r->is_aggregated ? "" : " (open)");
     }
+    return coord_counts_words(out, v->session->store, st->plan, st->study->round, err);
 }
 
 static void sites_words(const view *v)
@@ -181,12 +191,9 @@ static fl_code show_study(view *v, uint32_t study, fl_err *err)
     coord_study_status st;
     FL_TRY(coord_session_plan(v->session, v->plan, v->state->studies[study].name, err));
     FL_TRY(coord_study_status_get(&st, v->session->store, v->state, study, v->plan, v->now_ms, err));
-    if (v->json)
-        study_json(v, &st);
-    else
-        study_words(v, &st);
+    fl_code rc = v->json ? study_json(v, &st, err) : study_words(v, &st, err);
     coord_study_status_fini(&st);
-    return FL_OK;
+    return rc;
 }
 
 static fl_code show(view *v, fl_err *err)

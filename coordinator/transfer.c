@@ -180,7 +180,7 @@ void coord_serve_upload(coord_host *h, uint64_t ticket, const wire_message *m, u
     if (st->phase != COORD_OPEN || st->closed || m->round != st->round || !st->members[site].in_roster ||
         !coord_takes_part(h->state, st, site))
         coord_host_refuse(h, ticket, m, WIRE_E_STALE_ROUND, false, "this round is over");
-    else if (m->u.upload.total != st->update_bytes)
+    else if (m->u.upload.total != coord_update_bytes(st))
         coord_host_refuse(h, ticket, m, WIRE_E_BAD_UPDATE, false, "the update has another size than the plan says");
     else if (!may_begin(h, site, study, m->round, &m->u.upload.object))
         coord_host_refuse(h, ticket, m, WIRE_E_BAD_UPDATE, false, "too many different updates in one round");

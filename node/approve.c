@@ -28,6 +28,19 @@ static uint64_t rounds_left(const node_state *state, uint32_t i)
     return is_charged && left > 0 ? left - 1 : left;
 }
 
+/* What the noised counts of those rounds cost. */
+static double metrics_left(uint32_t *rounds, const dp_filter *f, const node_state *state, uint32_t i)
+{
+    const node_plan *p = &state->plans[i];
+    const uint64_t left = rounds_left(state, i);
+    *rounds = 0;
+    for (uint32_t round = p->rounds - (uint32_t)left + 1; p->metrics_every > 0 && round <= p->rounds; round++)
+        *rounds += dp_counts_in(round, p->metrics_every, p->rounds);
+    return *rounds ? dp_release_cost(f, dp_multiplier_micro(p->metrics_variance, 1),
+                                     (uint64_t)*rounds * p->metrics_partitions)
+                   : 0;
+}
+
 static double cost_of(const dp_filter *f, const node_plan *p)
 {
     return dp_debit_cost(f, p->rate, p->noise_variance, p->clip_units, p->local_steps);
@@ -70,6 +83,7 @@ fl_code node_plan_cost(node_cost *out, const node_state *state, const node_polic
                        uint32_t plan_order, fl_err *err)
 {
     dp_filter f;
+    uint32_t metrics;
     assert(plan < state->n_plans);
     memset(out, 0, sizeof *out);
     FL_TRY(filter_for(&f, state, policy, plan_order, err));
@@ -83,15 +97,18 @@ fl_code node_plan_cost(node_cost *out, const node_state *state, const node_polic
         const node_plan *p = &state->plans[i];
         if (i == plan || !p->readable || !p->approved || p->left)
             continue;
-        out->promised += (double)rounds_left(state, i) * cost_of(&f, p);
-        dp_filter_charge_draws(&f, (uint64_t)p->coordinates * p->local_steps * rounds_left(state, i));
+        out->promised += (double)rounds_left(state, i) * cost_of(&f, p) + metrics_left(&metrics, &f, state, i);
+        dp_filter_charge_draws(&f, (uint64_t)p->coordinates * p->local_steps * rounds_left(state, i) +
+                                       (uint64_t)p->metrics_cells * metrics);
     }
     out->cost = cost_of(&f, &state->plans[plan]);
     out->rounds = rounds_left(state, plan);
+    out->metrics = metrics_left(&out->metrics_rounds, &f, state, plan);
     out->epsilon_spent = epsilon_at(&f, f.spent);
     out->epsilon_promised = epsilon_at(&f, f.spent + out->promised);
-    out->epsilon_after = epsilon_at(&f, f.spent + out->promised + (double)out->rounds * out->cost);
-    dp_filter_charge(&f, out->promised);
+    out->epsilon_after = epsilon_at(&f, f.spent + out->promised + out->metrics + (double)out->rounds * out->cost);
+    out->epsilon_metrics = epsilon_at(&f, out->metrics);
+    dp_filter_charge(&f, out->promised + out->metrics);
     out->room = dp_filter_room(&f, out->cost, ROOM_MOST);
     if (room_for_draws(&f, &state->plans[plan]) < out->room)
         out->room = room_for_draws(&f, &state->plans[plan]);
@@ -320,6 +337,8 @@ static void print_limits(FILE *out, const node_policy *policy, const node_plan *
     snprintf(rounds, sizeof rounds, "%u", p->slot_ms);
     snprintf(most, sizeof most, "%u", policy->min_slot_ms);
     limit_row(out, "slot_ms", rounds, "at least", most, p->slot_ms >= policy->min_slot_ms);
+    limit_row(out, "releases", p->metrics_every > 0 ? "update+metrics" : "update", "of", policy->releases,
+              p->metrics_every == 0 || strcmp(policy->releases, "update+metrics") == 0);
     fprintf(out, "  rounds with fewer than %u hospitals are not taken; declared patients: %u%s\n", policy->min_cohort,
             policy->declared_patients, policy->declared_patients ? "" : " (not typed yet)");
 }
@@ -332,6 +351,9 @@ static void print_cost(FILE *out, const node_cost *c)
     if (c->promised > 0)
         fprintf(out, "  with the approved plans     epsilon %.3f\n", c->epsilon_promised);
     fprintf(out, "  with this plan as well      epsilon %.3f\n", c->epsilon_after);
+    if (c->metrics_rounds > 0)
+        fprintf(out, "  of that, its metrics        %u releases of noised counts, epsilon %.3f by themselves\n",
+                c->metrics_rounds, c->epsilon_metrics);
     fprintf(out, "  rounds that it may run      %" PRIu64 ", and %s%" PRIu64 " such rounds fit\n", c->rounds,
             c->room == ROOM_MOST ? "at least " : "", c->room);
 }
@@ -381,6 +403,8 @@ static void put_cost(fl_json *to, const node_cost *c)
     fl_json_set_int(b, "rounds", (int64_t)c->rounds);
     fl_json_set_int(b, "rounds_that_fit", (int64_t)c->room);
     fl_json_set_bool(b, "fits", c->fits);
+    fl_json_set_int(b, "metrics_rounds", c->metrics_rounds);
+    fl_json_set_real(b, "epsilon_metrics", c->epsilon_metrics);
     fl_json_set(to, "budget", b);
 }
 

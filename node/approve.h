@@ -11,13 +11,16 @@
 /* What a plan would cost beside what is there. Epsilons at the filter's order and delta. */
 typedef struct node_cost {
     unsigned order;
-    double cost;             /* of one round, RDP at the order */
+    double cost;             /* of one round without metrics, RDP at the order */
+    double metrics;          /* of all noised counts that this plan may still release */
+    uint32_t metrics_rounds; /* in so many rounds */
     double cap, spent;       /* of the filter */
     double promised;         /* what other approved plans may still take */
     uint64_t rounds;         /* that this plan may still run */
-    uint64_t room;           /* rounds like these that fit beside what is spent and promised; at most 10^6 */
-    double epsilon_spent;    /* now */
+    uint64_t room;        /* rounds like these that fit beside what is spent, promised and its metrics; at most 10^6 */
+    double epsilon_spent; /* now */
     double epsilon_promised; /* when the other approved plans have run */
+    double epsilon_metrics;  /* of the noised counts by themselves */
     double epsilon_after;    /* when this plan has run too; infinite when it does not fit a finite number */
     double epsilon_cap, delta;
     bool fits;

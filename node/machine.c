@@ -98,6 +98,29 @@ static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
     fl_hex_encode(e->announce_hash, s->now.announce_hash.bytes, FL_HASH_SIZE);
 }
 
+void node_fill_other(dp_entry *e, const node_plan *p)
+{
+    e->steps = p->metrics_partitions;
+    e->cells = p->metrics_cells;
+    e->noise_variance = p->metrics_variance;
+    dp_multiplier(e->noise_multiplier, p->metrics_variance, 1);
+    wire_put_text(e->mechanism, sizeof e->mechanism, DP_MECHANISM_RELEASE);
+    wire_put_text(e->what, sizeof e->what, p->metrics_what);
+}
+
+/* The debit of the noised counts that travel in the same update: with its round, or never. */
+static void entry_other(node_state *s, const node_event *ev, node_actions *out)
+{
+    const node_plan *p = &s->plans[s->now.plan];
+    if (!dp_counts_in(s->now.round, p->metrics_every, p->rounds))
+        return;
+    dp_entry *e = entry(s, out, DP_OTHER_RELEASE, p);
+    node_fill_other(e, p);
+    fl_hex_encode(e->debit, ev->random + 24, 16);
+    memcpy(e->with, s->now.debit, sizeof e->with);
+    e->round = s->now.round;
+}
+
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
 static void send(node_state *s, const node_event *ev, node_actions *out, wire_message *m)
@@ -122,22 +145,29 @@ static wire_message about_round(const node_state *s, wire_kind kind)
     return m;
 }
 
-static uint64_t draws_of(const node_plan *p)
+static uint64_t draws_of(const node_plan *p, uint32_t round)
 {
-    return (uint64_t)p->coordinates * p->local_steps;
+    return (uint64_t)p->coordinates * p->local_steps +
+           (dp_counts_in(round, p->metrics_every, p->rounds) ? p->metrics_cells : 0);
 }
 
-/* One more round of the plan does not fit the filter: neither its cost nor its integers of noise may pass. */
-static bool is_over_budget(const node_state *s, const node_plan *p)
+double node_round_cost(const node_plan *p, uint32_t round)
 {
-    return !s->has_filter || !dp_filter_admits(&s->filter, p->cost) || !dp_filter_admits_draws(&s->filter, draws_of(p));
+    return dp_counts_in(round, p->metrics_every, p->rounds) ? p->cost + p->metrics_cost : p->cost;
+}
+
+/* This round of the plan does not fit the filter: neither its cost nor its integers of noise may pass. */
+static bool is_over_budget(const node_state *s, const node_plan *p, uint32_t round)
+{
+    return !s->has_filter || !dp_filter_admits(&s->filter, node_round_cost(p, round)) ||
+           !dp_filter_admits_draws(&s->filter, draws_of(p, round));
 }
 
 /* A round was refused because of budget or policy, and that still stands: the coordinator need not wait for this site
  * until it joins again. */
 static bool is_shut_out(const node_state *s, const node_plan *p)
 {
-    return (p->refused == NODE_R_OVER_BUDGET && is_over_budget(s, p)) ||
+    return (p->refused == NODE_R_OVER_BUDGET && is_over_budget(s, p, p->refused_round)) ||
            (p->refused == NODE_R_POLICY && !p->within_policy);
 }
 
@@ -285,7 +315,7 @@ static void on_announce(node_state *s, const node_event *ev, node_actions *out)
         no = NODE_R_SPLIT_VIEW;
     else if (a->n_sites < p->min_cohort)
         no = NODE_R_SMALL_COHORT;
-    else if (is_over_budget(s, p))
+    else if (is_over_budget(s, p, a->round))
         no = NODE_R_OVER_BUDGET;
     else if (p->failures >= NODE_MAX_FAILURES)
         no = NODE_R_TRAINING;
@@ -311,7 +341,7 @@ static void on_fetched(node_state *s, const node_event *ev, node_actions *out)
     const node_reason no = !p->approved || !p->joined || p->left ? NODE_R_NOT_APPROVED
                            : !p->within_policy                   ? NODE_R_POLICY
                            : s->cohort < p->min_cohort           ? NODE_R_SMALL_COHORT
-                           : is_over_budget(s, p)                ? NODE_R_OVER_BUDGET
+                           : is_over_budget(s, p, s->now.round)  ? NODE_R_OVER_BUDGET
                                                                  : NODE_R_NONE;
     if (no != NODE_R_NONE) {
         const uint32_t plan = s->now.plan, round = s->now.round;
@@ -320,9 +350,10 @@ static void on_fetched(node_state *s, const node_event *ev, node_actions *out)
         return;
     }
     fl_hex_encode(s->now.debit, ev->random, 16);
-    dp_filter_charge(&s->filter, p->cost);
-    dp_filter_charge_draws(&s->filter, draws_of(p));
+    dp_filter_charge(&s->filter, node_round_cost(p, s->now.round));
+    dp_filter_charge_draws(&s->filter, draws_of(p, s->now.round));
     entry_reserve(s, out, s->cohort);
+    entry_other(s, ev, out);
     entry_debit(s, out, DP_STARTED, NULL);
     s->now.phase = NODE_TRAINING;
     act(out, NODE_PUT_ROUND);

@@ -25,6 +25,7 @@
 
 #include "privacy/budget.h"
 #include "privacy/ledger.h"
+#include "privacy/update.h"
 #include "proto/msg/message.h"
 
 #define NODE_MAX_PLANS    32
@@ -84,6 +85,11 @@ typedef struct node_plan {
     dp_rate rate;
     char sampling_rate[24], clip_norm[24], noise_multiplier[24];
     double cost; /* of one round, at the filter's order */
+    /* noised counts in some of the rounds, privacy/update.h; every 0: none */
+    uint32_t metrics_every, metrics_cells, metrics_partitions;
+    uint64_t metrics_variance;
+    char metrics_what[64];
+    double metrics_cost; /* of those of one round */
 } node_plan;
 
 /* The round under way. Persistent. */
@@ -136,7 +142,7 @@ typedef enum node_event_kind {
 typedef struct node_event {
     node_event_kind kind;
     int64_t now_ms;     /* monotonic */
-    uint8_t random[24]; /* fresh, from the CSPRNG: debit and request ids */
+    uint8_t random[40]; /* fresh, from the CSPRNG: debit and request ids */
     const wire_message *reply;
     const node_plan *plan;
     fl_hash hash;
@@ -176,6 +182,10 @@ typedef struct node_actions {
 
 /* What a RESERVE says of its plan; study, round, debit, hashes and cohort are the caller's. */
 void node_fill_reserve(dp_entry *e, const node_plan *p);
+/* What the OTHER_RELEASE of a round with metrics says of it. */
+void node_fill_other(dp_entry *e, const node_plan *p);
+/* What a round of the plan costs in all, at the filter's order. */
+double node_round_cost(const node_plan *plan, uint32_t round);
 
 /* actions->n starts at 0. now_ms never decreases between calls. */
 void node_step(node_state *state, const node_event *event, node_actions *actions);

@@ -19,7 +19,8 @@ typedef struct policy_file {
 
 #define AT(field) .offset = offsetof(policy_file, field), .size = sizeof(((policy_file *)0)->field)
 
-static const char release_choices[] = "update";
+static const char release_choices[] = "update|update+metrics";
+static const char *const release_names[] = {"update", "update+metrics"};
 
 /* clang-format off */
 static const fl_config_row rows[] = {
@@ -54,7 +55,8 @@ static const fl_config_row rows[] = {
      .fallback = "100", .help = "The shortest slot, in milliseconds: updates leave at whole slots, and a slot shorter "
      "than training would tell how many images were drawn."},
     {.section = "limits", .key = "releases", .type = FL_CONFIG_CHOICE, AT(releases), .choices = release_choices,
-     .fallback = "update", .help = "What may leave: noised updates of a model. Nothing else can be permitted yet."},
+     .fallback = "update", .help = "What may leave: noised updates of a model, or these and noised counts of patients (score "
+     "histograms, classes, quality), which some plans ask for and which cost budget too."},
     {.section = "images", .key = "allow_burned_in", .type = FL_CONFIG_BOOL, AT(burned_in), .fallback = "no",
      .help = "Let in images whose header says that text is burned into the pixels (BurnedInAnnotation = YES)."},
     {.section = "images", .key = "allow_ultrasound", .type = FL_CONFIG_BOOL, AT(ultrasound), .fallback = "no",
@@ -109,7 +111,7 @@ fl_code node_policy_parse(node_policy *p, const char *text, const char *name, fl
     p->min_cohort = (uint32_t)f.min_cohort;
     p->min_slot_ms = (uint32_t)f.min_slot_ms;
     p->declared_patients = (uint32_t)f.declared_patients;
-    strcpy(p->releases, release_choices);
+    strcpy(p->releases, release_names[f.releases]);
     p->allow_burned_in = f.burned_in;
     p->allow_ultrasound = f.ultrasound;
     p->allow_capture = f.capture;
@@ -181,6 +183,8 @@ bool node_policy_breaks(const node_policy *p, const node_plan *plan, char why[20
         snprintf(why, 200, "clip_norm is %s, the policy allows at most %s", plan->clip_norm, p->max_clip_norm);
     else if (plan->rounds > p->max_rounds)
         snprintf(why, 200, "rounds are %u, the policy allows at most %u", plan->rounds, p->max_rounds);
+    else if (plan->metrics_every > 0 && strcmp(p->releases, "update+metrics") != 0)
+        snprintf(why, 200, "releases metrics (%s), the policy permits only updates", plan->metrics_what);
     else if (plan->slot_ms < p->min_slot_ms)
         snprintf(why, 200, "slot_ms is %u, the policy wants at least %u", plan->slot_ms, p->min_slot_ms);
     return why[0] != 0;
@@ -277,5 +281,9 @@ void node_policy_apply(node_state *state, const node_policy *p)
                          ? dp_debit_cost(&state->filter, plan->rate, plan->noise_variance, plan->clip_units,
                                          plan->local_steps)
                          : INFINITY;
+        plan->metrics_cost = plan->readable && state->has_filter && plan->metrics_every > 0
+                                 ? dp_release_cost(&state->filter, dp_multiplier_micro(plan->metrics_variance, 1),
+                                                   plan->metrics_partitions)
+                                 : 0;
     }
 }

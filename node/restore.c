@@ -38,27 +38,47 @@ static uint32_t plan_of(const node_state *state, const char *study)
     return found;
 }
 
-static double price(const restoring *r, const node_plan *p)
+static double price(const restoring *r, const node_plan *p, uint32_t round)
 {
     const dp_filter *f = &led_state(r->store->ledger)->filter;
-    return dp_debit_cost(f, p->rate, p->noise_variance, p->clip_units, p->local_steps);
+    const double cost = dp_debit_cost(f, p->rate, p->noise_variance, p->clip_units, p->local_steps);
+    return !dp_counts_in(round, p->metrics_every, p->rounds)
+               ? cost
+               : cost + dp_release_cost(f, dp_multiplier_micro(p->metrics_variance, 1), p->metrics_partitions);
 }
 
-/* The dearest approved plan that the filter still admits; n_plans when there is none. */
-static uint32_t dearest(const restoring *r)
+/* What a round of this plan can have cost at most; 0 when the filter admits none of its rounds. Round 1 has metrics, when
+ * there are any; the first without them is the other price. */
+static double guess(uint32_t *round, const restoring *r, const node_plan *p, const dp_filter *f)
 {
-    const dp_ledger_state *l = led_state(r->store->ledger);
-    uint32_t best = r->state->n_plans;
+    if (!p->readable || !p->approved)
+        return 0;
+    for (uint32_t i = 1; i <= p->rounds; i++) {
+        if (i > 1 && dp_counts_in(i, p->metrics_every, p->rounds))
+            continue;
+        *round = i;
+        if (dp_filter_admits(f, price(r, p, i)))
+            return price(r, p, i);
+        if (i > 1 || p->metrics_every == 0)
+            break;
+    }
+    return 0;
+}
+
+/* The dearest round of an approved plan that the filter still admits; 0 when there is none. */
+static double dearest(uint32_t *plan, uint32_t *round, const restoring *r, const dp_filter *f)
+{
     double most = 0;
-    for (uint32_t i = 0; l->has_policy && i < r->state->n_plans; i++) {
-        const node_plan *p = &r->state->plans[i];
-        const double cost = p->readable && p->approved ? price(r, p) : 0;
-        if (cost > most && dp_filter_admits(&l->filter, cost)) {
+    for (uint32_t i = 0; i < r->state->n_plans; i++) {
+        uint32_t at = 1;
+        const double cost = guess(&at, r, &r->state->plans[i], f);
+        if (cost > most) {
             most = cost;
-            best = i;
+            *plan = i;
+            *round = at;
         }
     }
-    return best;
+    return most;
 }
 
 /* Size of the newest head of ours that the coordinator signed: our lines and the lost ones agree up to there. */
@@ -121,6 +141,20 @@ static fl_code append_burn(restoring *r, const char *study, const char *debit, u
     return append(r, err);
 }
 
+/* The noised counts that left in the same update. Their own debit is lost: another stands for it. */
+static fl_code charge_counts(restoring *r, const node_plan *p, const wire_known *k, fl_err *err)
+{
+    uint8_t id[16];
+    dp_entry *e = fresh(r, DP_OTHER_RELEASE);
+    node_fill_other(e, p);
+    fl_csprng_bytes(&r->random, id, sizeof id);
+    fl_hex_encode(e->debit, id, sizeof id);
+    snprintf(e->study, sizeof e->study, "%s", p->study);
+    snprintf(e->with, sizeof e->with, "%s", k->debit);
+    e->round = k->round;
+    return append(r, err);
+}
+
 static fl_code charge(restoring *r, uint32_t plan, const wire_known *k, fl_err *err)
 {
     const node_plan *p = &r->state->plans[plan];
@@ -133,6 +167,8 @@ static fl_code charge(restoring *r, uint32_t plan, const wire_known *k, fl_err *
     dp_hash_text(e->model_hash, &k->model_hash);
     dp_hash_text(e->announce_hash, &k->announce_hash);
     fl_code rc = append(r, err);
+    if (rc == FL_OK && dp_counts_in(k->round, p->metrics_every, p->rounds))
+        rc = charge_counts(r, p, k, err);
     if (rc == FL_EREFUSED)
         return fl_fail(
             err, rc,
@@ -158,7 +194,8 @@ static fl_code charge_guessed(restoring *r, uint32_t n, fl_err *err)
     for (uint32_t i = 0; i < n; i++) {
         wire_known k = {.round = 1};
         uint8_t id[16];
-        const uint32_t plan = dearest(r);
+        uint32_t plan = r->state->n_plans;
+        (void)dearest(&plan, &k.round, r, &led_state(r->store->ledger)->filter);
         assert(plan < r->state->n_plans); /* counted before, with the same filter */
         fl_csprng_bytes(&r->random, id, sizeof id);
         fl_hex_encode(k.debit, id, sizeof id);
@@ -178,19 +215,14 @@ static uint32_t guesses(const restoring *r, uint64_t most)
     for (uint32_t i = 0; i < r->witness->n_known; i++) {
         const wire_known *k = &r->witness->known[i];
         if (!is_ours(r, k))
-            dp_filter_charge(&filter, price(r, &r->state->plans[plan_of(r->state, k->study)]));
+            dp_filter_charge(&filter, price(r, &r->state->plans[plan_of(r->state, k->study)], k->round));
     }
     for (; n < most && n < NODE_KNOWN_MAX; n++) {
-        double best = 0;
-        for (uint32_t i = 0; i < r->state->n_plans; i++) {
-            const node_plan *p = &r->state->plans[i];
-            const double cost = p->readable && p->approved ? price(r, p) : 0;
-            if (cost > best && dp_filter_admits(&filter, cost))
-                best = cost;
-        }
-        if (best == 0)
+        uint32_t plan, round;
+        const double cost = dearest(&plan, &round, r, &filter);
+        if (cost == 0)
             break;
-        dp_filter_charge(&filter, best);
+        dp_filter_charge(&filter, cost);
     }
     return n;
 }

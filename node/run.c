@@ -12,6 +12,7 @@
 #include "proto/net/client.h"
 #include "proto/net/control.h"
 #include "proto/net/live.h"
+#include "train/counts.h"
 #include "train/gemm.h"
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,8 @@ static fl_code make_job(program *p, const node_training *what, node_job **out, f
     }
     if (rc == FL_OK)
         rc = node_data_list_for(&job->rows, &p->store, p->policy.dataset, &job->plan, NODE_SPLIT_TRAIN, err);
+    if (rc == FL_OK && nn_counts_in(&job->plan, what->round))
+        rc = node_data_list_for(&job->validation, &p->store, p->policy.dataset, &job->plan, NODE_SPLIT_VAL, err);
     fl_buf_fini(&json);
     fl_buf_fini(&model);
     if (rc) {

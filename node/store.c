@@ -7,6 +7,7 @@
 #include "node/heads.h"
 #include "node/policy.h"
 #include "proto/msg/envelope.h"
+#include "train/counts.h"
 #include "train/dpsgd.h"
 #include <assert.h>
 #include <limits.h>
@@ -285,7 +286,7 @@ fl_code node_store_new_coordinator_key(node_store *s, const char *vkey, fl_err *
 
 void node_plan_describe(node_plan *out, const nn_plan *plan)
 {
-    const dp_update_shape shape = nn_plan_update(plan);
+    const dp_update_shape shape = nn_plan_update(plan, 0);
     memset(out, 0, sizeof *out);
     out->readable = true;
     out->hash = plan->hash;
@@ -299,6 +300,11 @@ void node_plan_describe(node_plan *out, const nn_plan *plan)
     out->coordinates = plan->n_weights + plan->probe;
     out->probe = plan->probe;
     out->update_bits = plan->update_bits;
+    out->metrics_every = plan->metrics_every;
+    out->metrics_cells = nn_counts_cells(plan);
+    out->metrics_partitions = nn_counts_partitions(plan);
+    out->metrics_variance = plan->metrics_noise_variance;
+    nn_counts_what(out->metrics_what, plan);
     out->model_bytes = 4 * (uint64_t)plan->n_weights;
     out->update_bytes = dp_update_size(&shape);
     strcpy(out->sampling_rate, plan->sampling_rate);

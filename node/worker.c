@@ -1,6 +1,8 @@
 #include "node/worker.h"
 
 #include "base/log.h"
+#include "train/counts.h"
+#include "train/predict.h"
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,7 +20,7 @@ struct node_worker {
     /* the thread's own */
     fl_objects *objects;
     fl_pool *pool;
-    nn_dataset dataset;
+    nn_dataset dataset; /* of the trainer */
     nn_trainer *trainer;
     fl_hash cached; /* of plan and rows */
 };
@@ -28,30 +30,56 @@ void node_job_free(node_job *job)
     if (!job)
         return;
     node_data_rows_fini(&job->rows);
+    node_data_rows_fini(&job->validation);
     free(job->weights);
     free(job);
 }
 
-fl_code node_update_make(fl_hash *update_hash, uint64_t *size_bytes, nn_trainer *trainer, const nn_plan *plan,
-                         const float *weights, uint64_t declared_patients, uint32_t round, fl_objects *objects,
-                         const atomic_bool *cancel, fl_err *err)
+/* The noised counts of the round's input model. All their noise is drawn before the first patient is looked at. */
+static fl_code make_counts(dp_noised *cells, const nn_plan *plan, const node_splits *splits, const nn_model *model,
+                           const float *weights, fl_csprng *random, fl_err *err)
 {
-    const dp_update_shape shape = nn_plan_update(plan);
+    const size_t n = dp_noised_size(cells);
+    const nn_dataset *v = splits->validation;
+    dp_noised_draw(cells, plan->metrics_noise_variance, random);
+    int64_t *exact = calloc(n, sizeof *exact);
+    float *probabilities = calloc((size_t)v->n_images * plan->n_classes + 1, sizeof *probabilities);
+    fl_code rc = exact && probabilities ? nn_predict(probabilities, model, weights, v, splits->pool, err)
+                                        : fl_fail(err, FL_EENV, "training: out of memory");
+    if (rc == FL_OK) {
+        nn_counts_make(exact, plan, splits->training, v, probabilities);
+        dp_noised_add_sum(cells, exact, n);
+        fl_wipe(exact, n * sizeof *exact);
+        fl_wipe(probabilities, (size_t)v->n_images * plan->n_classes * sizeof *probabilities);
+    }
+    free(exact);
+    free(probabilities);
+    return rc;
+}
+
+fl_code node_update_make(fl_hash *update_hash, uint64_t *size_bytes, nn_trainer *trainer, const nn_plan *plan,
+                         const node_splits *splits, const float *weights, uint64_t declared_patients, uint32_t round,
+                         fl_objects *objects, const atomic_bool *cancel, fl_err *err)
+{
+    const dp_update_shape shape = nn_plan_update(plan, round);
     const size_t size = dp_update_size(&shape);
-    dp_noised *u = NULL;
+    dp_noised *u = NULL, *cells = NULL;
     uint8_t *packed = malloc(size);
     fl_csprng random;
     fl_csprng_init(&random);
     fl_code rc = packed ? dp_noised_create(&u, shape.coordinates, err)
                         : fl_fail(err, FL_EENV, "training: out of memory");
+    if (rc == FL_OK && shape.cells > 0 && (rc = dp_noised_create(&cells, shape.cells, err)) == FL_OK)
+        rc = make_counts(cells, plan, splits, nn_trainer_model(trainer), weights, &random, err);
     if (rc == FL_OK &&
         (rc = nn_trainer_update(trainer, u, weights, declared_patients, round, &random, cancel, err)) == FL_OK) {
-        dp_update_pack(packed, &shape, u, NULL);
+        dp_update_pack(packed, &shape, u, cells);
         rc = fl_objects_put(objects, update_hash, packed, size, err);
         *size_bytes = size;
     }
     fl_csprng_fini(&random);
     dp_noised_destroy(u);
+    dp_noised_destroy(cells);
     free(packed);
     return rc;
 }
@@ -97,9 +125,14 @@ static void carry_out(node_worker *w, node_job *job)
     fl_hash hash = {0};
     uint64_t size = 0;
     fl_code rc = prepare(w, job, &err);
+    nn_dataset validation = {0}; /* needed in few rounds: not kept */
+    if (rc == FL_OK && nn_counts_in(&job->plan, job->round))
+        rc = node_data_build(&validation, w->objects, &job->validation, &job->plan, &err);
+    const node_splits splits = {&w->dataset, &validation, w->pool};
     if (rc == FL_OK)
-        rc = node_update_make(&hash, &size, w->trainer, &job->plan, job->weights, job->declared_patients, job->round,
-                              w->objects, &w->cancel, &err);
+        rc = node_update_make(&hash, &size, w->trainer, &job->plan, &splits, job->weights, job->declared_patients,
+                              job->round, w->objects, &w->cancel, &err);
+    nn_dataset_fini(&validation);
     w->done(w->ctx, job->debit, &hash, size, rc ? err.text : "");
     node_job_free(job);
 }

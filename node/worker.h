@@ -13,8 +13,9 @@
 
 typedef struct node_job {
     nn_plan plan;
-    node_data_rows rows;
-    float *weights; /* plan.n_weights */
+    node_data_rows rows;       /* of the training split */
+    node_data_rows validation; /* in rounds with metrics; else empty */
+    float *weights;            /* plan.n_weights */
     uint64_t declared_patients;
     uint32_t round;
     char debit[WIRE_DEBIT_SIZE];
@@ -35,9 +36,18 @@ bool node_worker_busy(node_worker *w);
 /* Cancels a job under way (it ends as failed) and joins the thread. NULL is fine. */
 void node_worker_stop(node_worker *w);
 
-/* What the thread does with a job; also the simulator's way to train. */
+/* What is counted in a round with metrics. */
+typedef struct node_splits {
+    const nn_dataset *training, *validation;
+    fl_pool *pool;
+} node_splits;
+
+/*
+ * What the thread does with a job; also the simulator's way to train: the packed update as an object. In a round with
+ * metrics the splits are counted, and the model is judged as it came in; in others splits may be NULL.
+ */
 fl_code node_update_make(fl_hash *update_hash, uint64_t *size_bytes, nn_trainer *trainer, const nn_plan *plan,
-                         const float *weights, uint64_t declared_patients, uint32_t round, fl_objects *objects,
-                         const atomic_bool *cancel, fl_err *err) FL_MUST_USE;
+                         const node_splits *splits, const float *weights, uint64_t declared_patients, uint32_t round,
+                         fl_objects *objects, const atomic_bool *cancel, fl_err *err) FL_MUST_USE;
 
 #endif

@@ -113,28 +113,40 @@ double dp_filter_epsilon_spent(const dp_filter *f)
     return f->spent > 0 ? dp_rdp_to_epsilon(f->spent, f->order, f->delta_left) : 0;
 }
 
+/* What one budget has to hold. */
+typedef struct schedule {
+    double epsilon, delta, q;
+    uint64_t steps;
+    uint64_t beside, count; /* of the releases without sampling */
+} schedule;
+
+static double schedule_cost(const schedule *s, uint64_t micro_sigma, unsigned order)
+{
+    const double releases = s->count > 0 ? step_cost(1.0, s->beside, order, s->count) : 0;
+    return sum_up(step_cost(s->q, micro_sigma, order, s->steps), releases);
+}
+
 /* Does the schedule fit a fresh filter at this order? */
-static bool fits(uint64_t micro_sigma, unsigned order, double epsilon, double delta, double q, uint64_t steps)
+static bool fits(const schedule *s, uint64_t micro_sigma, unsigned order)
 {
     dp_filter f;
-    if (dp_filter_init(&f, epsilon, delta, order, 1, NULL) != FL_OK)
+    if (dp_filter_init(&f, s->epsilon, s->delta, order, 1, NULL) != FL_OK)
         return false;
-    return step_cost(q, micro_sigma, order, steps) <= f.cap * (1 - PLAN_MARGIN);
+    return schedule_cost(s, micro_sigma, order) <= f.cap * (1 - PLAN_MARGIN);
 }
 
 /* The order among the candidates at which it fits with the most room; 0: at none. */
-static unsigned order_that_fits(uint64_t micro_sigma, unsigned fixed, double epsilon, double delta, double q,
-                                uint64_t steps)
+static unsigned order_that_fits(const schedule *s, uint64_t micro_sigma, unsigned fixed)
 {
     if (fixed != 0)
-        return fits(micro_sigma, fixed, epsilon, delta, q, steps) ? fixed : 0;
+        return fits(s, micro_sigma, fixed) ? fixed : 0;
     unsigned best = 0;
     double least = INFINITY;
     for (size_t i = 0; i < DP_N_ORDERS; i++) {
         unsigned order = dp_orders[i];
-        if (!fits(micro_sigma, order, epsilon, delta, q, steps))
+        if (!fits(s, micro_sigma, order))
             continue;
-        double reached = dp_rdp_to_epsilon(step_cost(q, micro_sigma, order, steps), order, delta);
+        double reached = dp_rdp_to_epsilon(schedule_cost(s, micro_sigma, order), order, s->delta);
         if (reached < least) {
             least = reached;
             best = order;
@@ -143,8 +155,8 @@ static unsigned order_that_fits(uint64_t micro_sigma, unsigned fixed, double eps
     return best;
 }
 
-fl_code dp_solve_noise_multiplier(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
-                                  uint64_t steps, fl_err *err)
+fl_code dp_solve_noise_beside(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
+                              uint64_t steps, uint64_t beside, uint64_t count, fl_err *err)
 {
     if (!(epsilon > 0 && epsilon <= 1e6) || !(delta > 0 && delta < 1) || steps < 1)
         return fl_fail(err, FL_EFORMAT, "noise multiplier: epsilon %g, delta %g, %" PRIu64 " steps: out of range",
@@ -152,17 +164,18 @@ fl_code dp_solve_noise_multiplier(uint32_t *micro_sigma, unsigned *order, double
     const unsigned fixed = *order;
     if (fixed != 0 && (fixed < DP_ORDER_MIN || fixed > DP_ORDER_MAX))
         return fl_fail(err, FL_EFORMAT, "order: is %u: must be %u to %u", fixed, DP_ORDER_MIN, DP_ORDER_MAX);
-    const double rate = dp_rate_to_double(q);
+    const schedule s = {epsilon, delta, dp_rate_to_double(q), steps, beside, count};
     uint32_t high = MICRO_SIGMA_MAX, low = MICRO_SIGMA_MIN - 1;
-    unsigned found = order_that_fits(high, fixed, epsilon, delta, rate, steps);
+    unsigned found = order_that_fits(&s, high, fixed);
     if (found == 0)
         return fl_fail(err, FL_EREFUSED,
-                       "noise multiplier: %" PRIu64 " steps at sampling rate %g need more than 1000 for epsilon %g at "
+                       "noise multiplier: %" PRIu64
+                       " steps at sampling rate %g%s need more than 1000 for epsilon %g at "
                        "delta %g: fewer steps, a smaller rate or a larger epsilon",
-                       steps, rate, epsilon, delta);
+                       steps, s.q, count ? " and the metrics" : "", epsilon, delta);
     while (high - low > 1) { /* the schedule fits at high; below low nothing is offered */
         uint32_t middle = low + (high - low) / 2;
-        unsigned at = order_that_fits(middle, fixed, epsilon, delta, rate, steps);
+        unsigned at = order_that_fits(&s, middle, fixed);
         if (at != 0) {
             high = middle;
             found = at;
@@ -173,6 +186,12 @@ fl_code dp_solve_noise_multiplier(uint32_t *micro_sigma, unsigned *order, double
     *micro_sigma = high;
     *order = found;
     return FL_OK;
+}
+
+fl_code dp_solve_noise_multiplier(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
+                                  uint64_t steps, fl_err *err)
+{
+    return dp_solve_noise_beside(micro_sigma, order, epsilon, delta, q, steps, 0, 0, err);
 }
 
 fl_code dp_order_for(unsigned *order, double epsilon, double delta, dp_rate q, uint64_t steps, fl_err *err)

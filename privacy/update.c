@@ -115,12 +115,12 @@ static void assert_shape(const dp_update_shape *s)
     assert(code == FL_OK);
 }
 
-enum { CELL_BITS = 64 };
+enum { CELL_BITS = 8 * DP_CELL_BYTES };
 
 size_t dp_update_size(const dp_update_shape *s)
 {
     assert_shape(s); /* so the products fit */
-    return (size_t)s->coordinates * (s->bits / 8) + (size_t)s->cells * (CELL_BITS / 8);
+    return (size_t)s->coordinates * (s->bits / 8) + (size_t)s->cells * DP_CELL_BYTES;
 }
 
 static uint8_t *put(uint8_t *bytes, const dp_noised *v, unsigned bits, int64_t low, int64_t high)
@@ -156,6 +156,19 @@ static const uint8_t *get(int64_t *values, size_t n, unsigned bits, const uint8_
     return bytes + n * (bits / 8);
 }
 
+fl_code dp_cells_read(int64_t *cells, size_t n, const uint8_t *bytes, fl_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        int64_t value;
+        bytes = get(&value, 1, CELL_BITS, bytes);
+        if (value > DP_CELL_MAX || value < -DP_CELL_MAX)
+            return fl_fail(err, FL_EFORMAT, "update: cell %zu is beyond 2^47: no noised count is so large", i);
+        if (cells)
+            cells[i] = value;
+    }
+    return FL_OK;
+}
+
 fl_code dp_update_read(int64_t *coordinates, int64_t *cells, const dp_update_shape *s, const uint8_t *bytes, size_t n,
                        fl_err *err)
 {
@@ -164,13 +177,5 @@ fl_code dp_update_read(int64_t *coordinates, int64_t *cells, const dp_update_sha
         return fl_fail(err, FL_EFORMAT, "update: %zu bytes, expected %zu: %u integers of %u bits and %u of %d", n,
                        dp_update_size(s), s->coordinates, s->bits, s->cells, CELL_BITS);
     bytes = get(coordinates, s->coordinates, s->bits, bytes);
-    for (uint32_t i = 0; i < s->cells; i++) {
-        int64_t value;
-        bytes = get(&value, 1, CELL_BITS, bytes);
-        if (value > DP_CELL_MAX || value < -DP_CELL_MAX)
-            return fl_fail(err, FL_EFORMAT, "update: cell %u is beyond 2^47: no noised count is so large", i);
-        if (cells)
-            cells[i] = value;
-    }
-    return FL_OK;
+    return dp_cells_read(cells, s->cells, bytes, err);
 }

@@ -26,8 +26,10 @@
 #include "crypto/csprng.h"
 #include "privacy/noise_crew.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#define DP_CELL_BYTES       8
 #define DP_UPDATE_MAX_CELLS (1u << 16)
 #define DP_CELL_MAX         ((int64_t)1 << 47) /* a cell is at most so large, either way: 2^16 of them add up in int64 */
 
@@ -53,6 +55,12 @@ typedef struct dp_update_shape {
     uint32_t cells;       /* 0 .. DP_UPDATE_MAX_CELLS */
 } dp_update_shape;
 
+/* Do noised counts travel in this round of a study, from 1? In the first, every so manieth, and the last; every 0: never. */
+static inline bool dp_counts_in(uint32_t round, uint32_t every, uint32_t rounds)
+{
+    return every > 0 && round >= 1 && round <= rounds && (round == 1 || round % every == 0 || round == rounds);
+}
+
 /* FL_EFORMAT when a number is out of its range: shapes come from ledgers and plans, too. */
 fl_code dp_update_check(const dp_update_shape *shape, fl_err *err) FL_MUST_USE;
 /* In bytes. The shape was checked, here and below. */
@@ -66,5 +74,7 @@ void dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noise
  * beyond DP_CELL_MAX; every other byte string is an update. */
 fl_code dp_update_read(int64_t *coordinates, int64_t *cells, const dp_update_shape *shape, const uint8_t *bytes,
                        size_t n, fl_err *err) FL_MUST_USE;
+/* The same of its last 8 n bytes alone. */
+fl_code dp_cells_read(int64_t *cells, size_t n, const uint8_t *bytes, fl_err *err) FL_MUST_USE;
 
 #endif

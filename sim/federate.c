@@ -60,14 +60,16 @@ static fl_code train(void *ctx, uint32_t node, const node_training *what, fl_obj
                      uint64_t *size_bytes, fl_err *err)
 {
     federation *f = ctx;
+    const nn_dataset *split = f->hospitals->list[node].split;
+    const node_splits splits = {&split[NODE_SPLIT_TRAIN], &split[NODE_SPLIT_VAL], f->pool};
     fl_buf model;
     fl_buf_init(&model, (size_t)4 * f->plan->n_weights);
     fl_code rc = fl_objects_get(objects, &model, &what->model_hash, err);
     if (rc == FL_OK)
         rc = nn_weights_read(f->weights, f->plan->n_weights, model.bytes, model.size, err);
     if (rc == FL_OK)
-        rc = node_update_make(hash, size_bytes, f->trainers[node], f->plan, f->weights, what->declared_patients,
-                              what->round, objects, NULL, err);
+        rc = node_update_make(hash, size_bytes, f->trainers[node], f->plan, &splits, f->weights,
+                              what->declared_patients, what->round, objects, NULL, err);
     fl_buf_fini(&model);
     return rc;
 }

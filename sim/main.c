@@ -194,21 +194,25 @@ static fl_code stub_train(void *ctx, uint32_t node, const node_training *what, f
                           uint64_t *size_bytes, fl_err *err)
 {
     const nn_plan *plan = ctx;
-    const dp_update_shape shape = nn_plan_update(plan);
-    dp_noised *u = NULL;
+    const dp_update_shape shape = nn_plan_update(plan, what->round);
+    dp_noised *u = NULL, *cells = NULL;
     fl_csprng random;
     (void)node;
-    (void)what;
     *size_bytes = dp_update_size(&shape);
     uint8_t *bytes = malloc(*size_bytes);
     fl_csprng_init(&random);
     fl_code rc = bytes ? dp_noised_create(&u, shape.coordinates, err) : fl_fail(err, FL_EENV, "out of memory");
+    if (rc == FL_OK && shape.cells > 0)
+        rc = dp_noised_create(&cells, shape.cells, err);
     if (rc == FL_OK) {
         dp_noised_draw(u, plan->noise_variance, &random);
-        dp_update_pack(bytes, &shape, u, NULL);
+        if (cells)
+            dp_noised_draw(cells, plan->metrics_noise_variance, &random);
+        dp_update_pack(bytes, &shape, u, cells);
         rc = fl_objects_put(objects, hash, bytes, *size_bytes, err);
     }
     dp_noised_destroy(u);
+    dp_noised_destroy(cells);
     fl_csprng_fini(&random);
     free(bytes);
     return rc;
@@ -223,7 +227,7 @@ static fl_code world_plan(nn_plan *plan, uint32_t nodes, uint32_t rounds, fl_err
              "[rounds]\ncount = %u\nlocal_steps = 1\nquorum = %u\ndeadline_s = 60\n"
              "[local]\nlearning_rate = 0.1\n[server]\noptimiser = sgd\nlearning_rate = 1\n"
              "[privacy]\nepsilon = 8\ndelta = 0.00001\nsampling_rate = 0.5\nnoise_multiplier = auto\nclip_norm = 1\n"
-             "allowance_rounds = %u\n",
+             "allowance_rounds = %u\n[metrics]\nevery = 3\nwhat = histogram+classes+quality\n",
              rounds, nodes > 1 ? (nodes + 1) / 2 : 1, 4 * rounds);
     return nn_plan_from_study(plan, ini, "world", ".", err);
 }

@@ -249,6 +249,12 @@ static void watch_update(sim_world *w, const site *s, const wire_message *m)
     fl_hex_encode(hex, m->u.upload.object.bytes, FL_HASH_SIZE);
     if (!d || d->state < DP_DEBIT_RELEASED || strcmp(d->update_hash, hex) != 0)
         violate(w, "%s: an update is on the wire without RESERVE, STARTED and RELEASE", s->store.name);
+    for (uint32_t i = 0; d && i < w->n_plans; i++) {
+        const dp_update_shape shape = nn_plan_update(&w->plans[i], m->round);
+        if (strcmp(w->plans[i].name, m->study) == 0 &&
+            (d->cells != shape.cells || m->u.upload.total != dp_update_size(&shape)))
+            violate(w, "%s: an update of round %u holds other counts than were debited", s->store.name, m->round);
+    }
     for (size_t i = 0; i < w->n_seen; i++)
         if (strcmp(w->seen[i].debit, m->debit) == 0) {
             if (!fl_hash_equal(&w->seen[i].update, &m->u.upload.object))
@@ -548,6 +554,7 @@ static fl_code make_site(sim_world *w, uint32_t i, fl_err *err)
     node_policy_for_memory(&s->policy, w->config.epsilon, w->config.delta,
                            (uint32_t)(w->config.declared ? w->config.declared[i] : 1000));
     s->policy.min_cohort = 1;
+    strcpy(s->policy.releases, "update+metrics");
     seed_bytes(seed, w->config.seed, i + 1);
     if ((rc = node_store_open_memory(&s->store, name, seed, err)))
         return rc;

@@ -9,6 +9,7 @@
 #include "crypto/hash.h"
 #include "privacy/budget.h"
 #include "privacy/decimal.h"
+#include "train/counts.h"
 #include "train/model.h"
 #include "train/plan_check.h"
 #include <math.h>
@@ -30,16 +31,25 @@ double nn_plan_grid(const nn_plan *plan)
     return ok ? clip_norm / plan->clip_units : NAN;
 }
 
-dp_update_shape nn_plan_update(const nn_plan *plan)
+dp_update_shape nn_plan_update(const nn_plan *plan, uint32_t round)
 {
-    return (dp_update_shape){
-        .coordinates = plan->n_weights + plan->probe, .probe = plan->probe, .bits = plan->update_bits};
+    return (dp_update_shape){.coordinates = plan->n_weights + plan->probe,
+                             .probe = plan->probe,
+                             .bits = plan->update_bits,
+                             .cells = nn_counts_in(plan, round) ? nn_counts_cells(plan) : 0};
 }
 
-/* Format 1 had no probe: one plan has one text. */
+double nn_plan_metrics_rdp(const nn_plan *plan, uint32_t releases, unsigned order)
+{
+    if (plan->metrics_every == 0 || releases == 0)
+        return 0;
+    return (double)releases * nn_counts_partitions(plan) * order / (2 * (double)plan->metrics_noise_variance);
+}
+
+/* Format 1 had neither probe nor metrics: one plan has one text. */
 static int format_of(const nn_plan *plan)
 {
-    return plan->probe > 0 ? FORMAT : 1;
+    return plan->probe > 0 || plan->metrics_every > 0 ? FORMAT : 1;
 }
 
 /* --- checks ---------------------------------------------------------------------------------------------------- */
@@ -200,12 +210,35 @@ static fl_code check_epsilon(const nn_plan *p, uint64_t micro, fl_err *err)
         return fl_fail(err, FL_EFORMAT, "plan: renyi_order %u cannot serve epsilon %s at delta %s", p->renyi_order,
                        p->epsilon, p->delta);
     double cost = dp_debit_cost(&filter, p->rate, p->noise_variance, p->clip_units, p->local_steps);
+    if (p->metrics_every > 0)
+        dp_filter_charge(&filter, dp_release_cost(&filter, dp_multiplier_micro(p->metrics_noise_variance, 1),
+                                                  (uint64_t)nn_counts_partitions(p) * nn_counts_rounds(p, 0)));
     uint64_t room = dp_filter_room(&filter, cost, p->rounds);
     if (room < p->rounds)
         return fl_fail(err, FL_EFORMAT,
                        "plan: noise_multiplier %s lets %llu of %u rounds into epsilon %s: more noise, fewer rounds or "
                        "a larger epsilon",
                        p->noise_multiplier, (unsigned long long)room, p->rounds, p->epsilon);
+    return FL_OK;
+}
+
+static fl_code check_metrics(const nn_plan *p, fl_err *err)
+{
+    uint64_t micro = 0;
+    if (p->metrics_every == 0) {
+        if (p->metrics_bins || p->metrics_histogram || p->metrics_classes || p->metrics_quality ||
+            p->metrics_noise_variance || strcmp(p->metrics_noise_multiplier, p->probe > 0 ? "0" : "") != 0)
+            return fl_fail(err, FL_EFORMAT, "plan: has metrics that it never releases");
+        return FL_OK;
+    }
+    FL_TRY(check_number("metrics_every", p->metrics_every, 1, 100000, err));
+    FL_TRY(check_number("metrics_bins", p->metrics_bins, 2, NN_COUNTS_MAX_BINS, err));
+    FL_TRY(check_decimal("metrics_noise_multiplier", p->metrics_noise_multiplier, 3, 100000, err));
+    if (nn_counts_partitions(p) == 0)
+        return fl_fail(err, FL_EFORMAT, "plan: metrics_what is empty");
+    if (!dp_micro_parse(&micro, p->metrics_noise_multiplier) || micro > UINT32_MAX ||
+        dp_variance_for((uint32_t)micro, 1) != p->metrics_noise_variance)
+        return fl_fail(err, FL_EFORMAT, "plan: metrics_noise_variance is not the one of metrics_noise_multiplier");
     return FL_OK;
 }
 
@@ -234,6 +267,7 @@ static fl_code check_privacy(nn_plan *p, fl_err *err)
                        p->noise_multiplier);
     if (p->update_bits < 16 || p->update_bits > 48 || p->update_bits % 8 != 0)
         return fl_fail(err, FL_EFORMAT, "plan: update_bits is %u, expected 16, 24, 32, 40 or 48", p->update_bits);
+    FL_TRY(check_metrics(p, err));
     if (!p->is_private)
         return check_number("noise_variance of a plan without privacy", p->noise_variance, 0, 0, err);
     return check_epsilon(p, micro, err);
@@ -327,7 +361,19 @@ static const struct {
 
 #define N_ROWS(table) (sizeof(table) / sizeof(table)[0])
 #define N_OTHERS      12 /* the members set one by one below */
-#define N_SECOND      1  /* and those of format 2 */
+#define N_SECOND      6  /* and those of format 2 */
+
+static void set_second(fl_json *j, const nn_plan *p)
+{
+    char what[64];
+    nn_counts_what(what, p);
+    fl_json_set_int(j, "probe", p->probe);
+    fl_json_set_int(j, "metrics_every", p->metrics_every);
+    fl_json_set_int(j, "metrics_bins", p->metrics_bins);
+    fl_json_set_text(j, "metrics_what", what);
+    fl_json_set_text(j, "metrics_noise_multiplier", p->metrics_noise_multiplier);
+    fl_json_set_int(j, "metrics_noise_variance", (int64_t)p->metrics_noise_variance);
+}
 
 static fl_json *to_json(const nn_plan *p)
 {
@@ -346,7 +392,7 @@ static fl_json *to_json(const nn_plan *p)
     snprintf(seed, sizeof seed, "%016llx", (unsigned long long)p->seed);
     fl_json_set_int(j, "format", format_of(p));
     if (format_of(p) > 1)
-        fl_json_set_int(j, "probe", p->probe);
+        set_second(j, p);
     fl_json_set(j, "input", input);
     fl_json_set(j, "classes", array_of(p->classes[0], sizeof p->classes[0], p->n_classes));
     fl_json_set(j, "sites", array_of(p->sites[0], sizeof p->sites[0], p->n_sites));
@@ -386,6 +432,10 @@ fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err)
 {
     plan->is_private = false;
     plan->noise_variance = 0;
+    plan->metrics_every = plan->metrics_bins = 0;
+    plan->metrics_histogram = plan->metrics_classes = plan->metrics_quality = false;
+    plan->metrics_noise_variance = 0;
+    snprintf(plan->metrics_noise_multiplier, sizeof plan->metrics_noise_multiplier, "%s", plan->probe > 0 ? "0" : "");
     return nn_plan_seal(plan, err);
 }
 
@@ -461,6 +511,30 @@ static bool get_seed(uint64_t *out, const char *text)
     return true;
 }
 
+/* Codes of nn_counts_what; what is no way to write them is found when the text is compared. */
+static bool get_what(nn_plan *p, const char *what)
+{
+    if (!what)
+        return false;
+    p->metrics_histogram = strstr(what, "histogram") != NULL;
+    p->metrics_classes = strstr(what, "classes") != NULL;
+    p->metrics_quality = strstr(what, "quality") != NULL;
+    return true;
+}
+
+static bool get_second(nn_plan *p, const fl_json *j)
+{
+    int64_t variance;
+    if (!get_count(&p->probe, j, "probe") || !get_count(&p->metrics_every, j, "metrics_every") ||
+        !get_count(&p->metrics_bins, j, "metrics_bins") || !get_what(p, fl_json_text(j, "metrics_what")) ||
+        !copy_text(p->metrics_noise_multiplier, sizeof p->metrics_noise_multiplier,
+                   fl_json_text(j, "metrics_noise_multiplier")) ||
+        !fl_json_int(j, "metrics_noise_variance", &variance) || variance < 0)
+        return false;
+    p->metrics_noise_variance = (uint64_t)variance;
+    return format_of(p) == FORMAT;
+}
+
 static fl_code read_tables(nn_plan *p, const fl_json *j, fl_err *err)
 {
     char *base = (char *)p;
@@ -487,8 +561,8 @@ static fl_code read_others(nn_plan *p, const fl_json *j, fl_err *err)
     const char *strategy = fl_json_text(j, "strategy");
     if (!fl_json_int(j, "format", &format) || format < 1 || format > FORMAT)
         return fl_fail(err, FL_EFORMAT, "plan: not of format 1 to %d", FORMAT);
-    if (format > 1 && (!get_count(&p->probe, j, "probe") || format_of(p) != format))
-        return missing("probe", err);
+    if (format > 1 && !get_second(p, j))
+        return missing("probe or metrics", err);
     if (!get_input(p, j))
         return missing("input", err);
     if (!get_texts(p->classes[0], sizeof p->classes[0], NN_PLAN_MAX_CLASSES, &p->n_classes,

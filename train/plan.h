@@ -5,7 +5,8 @@
  * plan_hash (SHA-256 of the JSON text) is what a person at the hospital approves. Every number that decides bits or
  * privacy is an integer or an exact decimal text in the plan; doubles are read from those texts once.
  *
- * format is 1, or 2 when the plan has a probe: a plan of format 1, made before there were any, keeps its text and hash.
+ * format is 1, or 2 when the plan has a probe or metrics: a plan of format 1, made before there were any, keeps its text
+ * and hash.
  *
  * Parsing is strict: an unknown member, a missing one, a value out of range or a text that is not canonical is
  * FL_EFORMAT; parse(text) followed by write gives the same text.
@@ -60,8 +61,13 @@ typedef struct nn_plan {
     uint32_t shift;            /* and shifted by up to so many pixels each way */
     uint32_t update_bits;      /* width of one packed value of an update: 16, 24, 32, 40 or 48 */
     uint32_t probe;            /* integers of an update that belong to no weight: privacy/update.h */
-    uint64_t seed;             /* public: initial weights, augmentation */
-    fl_hash hash;              /* SHA-256 of the canonical text */
+    /* noised counts that travel in updates: train/counts.h. every 0: none, and the others are 0, "0" (format 1: "") */
+    uint32_t metrics_every, metrics_bins;
+    bool metrics_histogram, metrics_classes, metrics_quality;
+    nn_decimal metrics_noise_multiplier;
+    uint64_t metrics_noise_variance; /* S^2 of each cell */
+    uint64_t seed;                   /* public: initial weights, augmentation */
+    fl_hash hash;                    /* SHA-256 of the canonical text */
 } nn_plan;
 
 /* study INI text -> plan. Solves noise_multiplier = auto, clip_units and update_bits. path_dir: where file:PATH specs
@@ -78,8 +84,10 @@ void nn_plan_explain(fl_buf *out, const nn_plan *plan);
 /* The same plan without noise, for the baselines of the simulator: is_private false, noise_variance 0, another hash.
  * A node refuses such a plan. */
 fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err) FL_MUST_USE;
-/* What a hospital sends in a round: always so many bytes. */
-dp_update_shape nn_plan_update(const nn_plan *plan);
+/* What a hospital sends in this round, from 1: always so many bytes. */
+dp_update_shape nn_plan_update(const nn_plan *plan, uint32_t round);
+/* Renyi cost at order a of the noised counts of `releases` rounds; 0 without metrics. */
+double nn_plan_metrics_rdp(const nn_plan *plan, uint32_t releases, unsigned order);
 double nn_plan_grid(const nn_plan *plan); /* gamma = clip_norm / clip_units */
 
 #endif

@@ -3,6 +3,7 @@
 #include "privacy/budget.h"
 #include "privacy/decimal.h"
 #include "privacy/rdp.h"
+#include "train/counts.h"
 #include "train/model.h"
 #include "train/plan.h"
 #include <math.h>
@@ -69,7 +70,8 @@ static void explain_privacy(fl_buf *out, const nn_plan *p)
     }
     bool ok = dp_decimal_value(&epsilon, p->epsilon) && dp_decimal_value(&delta, p->delta);
     dp_segment whole = {dp_rate_to_double(p->rate), multiplier(p), (uint64_t)p->rounds * p->local_steps};
-    double rdp = dp_rdp_compose(&whole, 1, p->renyi_order);
+    double rdp = dp_rdp_compose(&whole, 1, p->renyi_order) +
+                 nn_plan_metrics_rdp(p, nn_counts_rounds(p, 0), p->renyi_order);
     fl_buf_printf(out,
                   "Privacy, for each patient with all images together: each step takes a patient with probability %s, "
                   "clips what the patient contributes to length %s and adds noise of %s times that length.\n",
@@ -93,6 +95,31 @@ static void explain_privacy(fl_buf *out, const nn_plan *p)
             patients);
 }
 
+static void explain_metrics(fl_buf *out, const nn_plan *p)
+{
+    char what[64];
+    double delta = 0;
+    if (p->metrics_every == 0 || !p->is_private) {
+        fl_buf_add_text(out, "Nothing else leaves: no metrics.\n");
+        return;
+    }
+    const uint32_t n = nn_counts_rounds(p, 0);
+    const double rdp = nn_plan_metrics_rdp(p, n, p->renyi_order);
+    nn_counts_what(what, p);
+    fl_buf_printf(
+        out,
+        "Metrics (%s): in %u of the rounds %u noised counts of patients leave in the same message. Each patient "
+        "is in at most %u of them, and each has noise of standard deviation %s.",
+        what, n, nn_counts_cells(p), nn_counts_partitions(p), p->metrics_noise_multiplier);
+    if (p->metrics_histogram)
+        fl_buf_printf(out, " %u of them say how the model's scores of the validation patients lie, by label.",
+                      2 * nn_counts_where(p).n_histograms * p->metrics_bins);
+    bool ok = dp_decimal_value(&delta, p->delta);
+    fl_buf_printf(out,
+                  " By themselves they cost epsilon %.3f; the policy must permit them (releases = update+metrics).\n",
+                  ok ? dp_rdp_to_epsilon(rdp, p->renyi_order, delta) : NAN);
+}
+
 void nn_plan_explain(fl_buf *out, const nn_plan *plan)
 {
     char hex[2 * FL_HASH_SIZE + 1];
@@ -100,5 +127,6 @@ void nn_plan_explain(fl_buf *out, const nn_plan *plan)
     explain_task(out, plan);
     explain_training(out, plan);
     explain_privacy(out, plan);
+    explain_metrics(out, plan);
     fl_buf_printf(out, "Plan %s\n", hex);
 }

@@ -3,6 +3,7 @@
  *
  *     clip_norm         auto: 0.2, a public constant
  *     clip_units        auto: the next power of two at or above 64 sqrt(n_weights)
+ *     [metrics] noise_multiplier  auto: the releases, lost rounds included, cost a tenth of the study's Renyi budget
  *     noise_probe       auto: a quarter of the weights, rounded up, at most 4096
  *     allowance_rounds  auto: one in twenty rounds, at least one
  *     noise_multiplier  auto: the least one whose (rounds + allowance) * local_steps steps fit epsilon
@@ -14,6 +15,7 @@
 #include "crypto/hash.h"
 #include "privacy/budget.h"
 #include "privacy/decimal.h"
+#include "train/counts.h"
 #include "train/model.h"
 #include "train/plan.h"
 #include "train/plan_check.h"
@@ -28,9 +30,10 @@ typedef struct study {
         average[32];
     int labels, optimiser, schedule;
     int64_t seed, count, local_steps, quorum, deadline_s, slot_ms, clip_units, augmentations, shift, allowance_rounds,
-        noise_probe;
+        noise_probe, metrics_every, bins;
     nn_decimal local_rate, server_rate, momentum, weight_decay;
-    nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm;
+    nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm, metrics_noise;
+    char what[64];
     bool mirror;
 } study;
 
@@ -68,6 +71,10 @@ static const fl_config_row rows[] = {
     {"privacy", "mirror", FL_CONFIG_BOOL, AT(mirror), 0, 0, "no", NULL, "they may be mirrored left and right", false},
     {"privacy", "shift", FL_CONFIG_INT, AT(shift), 0, 64, "0", NULL, "and shifted by up to so many pixels", false},
     {"privacy", "allowance_rounds", FL_CONFIG_INT, AT(allowance_rounds), 0, 100000, "auto", NULL, "burned rounds the noise leaves room for", true},
+    {"metrics", "every", FL_CONFIG_INT, AT(metrics_every), 0, 100000, "0", NULL, "hospitals release noised counts in round 1, in every so manieth and in the last; 0: never", false},
+    {"metrics", "what", FL_CONFIG_TEXT, AT(what), 1, 63, "histogram+classes", NULL, "of histogram (scores on the validation split: AUROC), classes (patients per class) and quality (images per patient, contrast), joined by +", false},
+    {"metrics", "bins", FL_CONFIG_INT, AT(bins), 2, 64, "10", NULL, "of a score histogram: more are finer and hold more noise", false},
+    {"metrics", "noise_multiplier", FL_CONFIG_DECIMAL, AT(metrics_noise), 3, 1000, "auto", NULL, "noise on each count; auto: what a tenth of the study's budget buys, at least 3", true},
     {"privacy", "noise_probe", FL_CONFIG_INT, AT(noise_probe), 0, 1 << 20, "auto", NULL, "integers of each update that hold noise alone, for auditors; auto: a quarter of the weights, at most 4096", true},
 };
 /* clang-format on */
@@ -277,24 +284,84 @@ static fl_code set_training(nn_plan *p, const study *s, const char *name, fl_err
     return set_average(p, s, name, err);
 }
 
+static fl_code take_micro(uint64_t *micro, const char *text, const char *name, const char *section, fl_err *err)
+{
+    if (!dp_micro_parse(micro, text) || *micro == 0 || *micro > UINT32_MAX)
+        return wrong(err, name, section, "noise_multiplier", "expected auto, or a number with at most 6 decimals");
+    return FL_OK;
+}
+
+/* Noised counts of all rounds that may release some, lost ones included: each may have to be repeated. */
+static uint64_t metrics_releases(const nn_plan *p)
+{
+    if (p->metrics_every == 0)
+        return 0;
+    return (uint64_t)nn_counts_partitions(p) * (nn_counts_rounds(p, 0) + p->allowance_rounds);
+}
+
+static fl_code set_what(nn_plan *p, const study *s, const char *name, fl_err *err)
+{
+    char what[64];
+    p->metrics_histogram = strstr(s->what, "histogram") != NULL;
+    p->metrics_classes = strstr(s->what, "classes") != NULL;
+    p->metrics_quality = strstr(s->what, "quality") != NULL;
+    nn_counts_what(what, p);
+    if (strcmp(what, s->what) != 0 || what[0] == 0)
+        return wrong(err, name, "metrics", "what",
+                     "expected some of histogram, classes and quality, in this order, joined by +");
+    return FL_OK;
+}
+
+/* Metrics and training share the budget. Which order serves best is known only afterwards; the tenth is taken at the
+ * one that would serve the training alone. */
+static fl_code set_metrics(nn_plan *p, const study *s, const char *name, fl_err *err)
+{
+    uint64_t micro = 0;
+    char text[DP_MICRO_TEXT];
+    snprintf(p->metrics_noise_multiplier, sizeof p->metrics_noise_multiplier, "%s", p->probe > 0 ? "0" : "");
+    if (s->metrics_every == 0)
+        return FL_OK;
+    p->metrics_every = (uint32_t)s->metrics_every;
+    p->metrics_bins = (uint32_t)s->bins;
+    FL_TRY(set_what(p, s, name, err));
+    if (strcmp(s->metrics_noise, "auto") == 0) {
+        dp_filter filter;
+        unsigned order;
+        const uint64_t steps = (uint64_t)(p->rounds + p->allowance_rounds) * p->local_steps;
+        fl_code rc = dp_order_for(&order, value_of(p->epsilon), value_of(p->delta), p->rate, steps, err);
+        if (rc == FL_OK)
+            rc = dp_filter_init(&filter, value_of(p->epsilon), value_of(p->delta), order, 1, err);
+        if (rc != FL_OK)
+            return fl_fail_in(err, "%s: [metrics] noise_multiplier", name);
+        const double sigma = sqrt((double)metrics_releases(p) * order / (2 * filter.cap / 10));
+        micro = (uint64_t)ceil(fmin(fmax(sigma, 3), 1000) * 1e6);
+    } else {
+        FL_TRY(take_micro(&micro, s->metrics_noise, name, "metrics", err));
+    }
+    dp_micro_text(text, micro);
+    snprintf(p->metrics_noise_multiplier, sizeof p->metrics_noise_multiplier, "%s", text);
+    p->metrics_noise_variance = dp_variance_for((uint32_t)micro, 1);
+    return FL_OK;
+}
+
 static fl_code solve_noise(nn_plan *p, const study *s, const char *name, fl_err *err)
 {
-    double epsilon = value_of(p->epsilon), delta = value_of(p->delta);
-    uint64_t micro = 0, steps = (uint64_t)(p->rounds + p->allowance_rounds) * p->local_steps;
+    const double epsilon = value_of(p->epsilon), delta = value_of(p->delta);
+    const uint64_t releases = metrics_releases(p);
+    const uint64_t beside = releases ? dp_multiplier_micro(p->metrics_noise_variance, 1) : 0;
+    uint64_t micro = 0, rounds = p->rounds + p->allowance_rounds;
+    uint32_t solved = 0;
     unsigned order = 0;
-    fl_code rc;
-    if (strcmp(s->noise_multiplier, "auto") == 0) {
-        uint32_t solved = 0;
-        rc = dp_solve_noise_multiplier(&solved, &order, epsilon, delta, p->rate, steps, err);
-        micro = solved;
-    } else {
-        rc = dp_order_for(&order, epsilon, delta, p->rate, (uint64_t)p->rounds * p->local_steps, err);
-        if (rc == FL_OK && (!dp_micro_parse(&micro, s->noise_multiplier) || micro == 0 || micro > UINT32_MAX))
-            return wrong(err, name, "privacy", "noise_multiplier",
-                         "expected auto, or a number with at most 6 decimals");
+    if (strcmp(s->noise_multiplier, "auto") != 0) {
+        FL_TRY(take_micro(&micro, s->noise_multiplier, name, "privacy", err));
+        rounds = p->rounds;
     }
+    fl_code rc = dp_solve_noise_beside(&solved, &order, epsilon, delta, p->rate, rounds * p->local_steps, beside,
+                                       releases, err);
     if (rc != FL_OK)
         return fl_fail_in(err, "%s: [privacy] noise_multiplier", name);
+    if (micro == 0)
+        micro = solved;
     char text[DP_MICRO_TEXT];
     dp_micro_text(text, micro);
     snprintf(p->noise_multiplier, sizeof p->noise_multiplier, "%s", text);
@@ -332,7 +399,9 @@ static fl_code set_privacy(nn_plan *p, const study *s, const char *name, fl_err 
     p->probe = p->n_weights / 4 < 4096 ? (p->n_weights + 3) / 4 : 4096;
     if (s->noise_probe != INT64_MIN)
         p->probe = (uint32_t)s->noise_probe;
-    rc = solve_noise(p, s, name, err);
+    rc = set_metrics(p, s, name, err);
+    if (rc == FL_OK)
+        rc = solve_noise(p, s, name, err);
     p->update_bits = nn_plan_update_bits(p);
     return rc;
 }

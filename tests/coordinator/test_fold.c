@@ -76,7 +76,7 @@ static void one_update_is_the_identity(void **state)
     float before[256], after[256];
     fl_buf packed;
     int64_t u[512];
-    const dp_update_shape shape = nn_plan_update(&w->plan);
+    const dp_update_shape shape = nn_plan_update(&w->plan, 1);
     assert_true(w->plan.n_weights <= 256);
     read_model(w, before, 0);
     contribute(w, 0, 3);
@@ -102,7 +102,7 @@ static void weights_are_the_declared_patients(void **state)
     int64_t sum[256] = {0}, u[512];
     fl_err err;
     world *w = make(NULL, "", 3, 1);
-    const dp_update_shape shape = nn_plan_update(&w->plan);
+    const dp_update_shape shape = nn_plan_update(&w->plan, 1);
     read_model(w, before, 0);
     for (uint32_t i = 0; i < 3; i++) {
         fl_buf packed;

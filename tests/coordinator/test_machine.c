@@ -19,16 +19,21 @@ static int drop(void **state)
 }
 
 /* Hospitals 0 .. n-1 have joined; the study wants `quorum`. */
-static world *open_study(void **state, uint32_t n, unsigned rounds, unsigned quorum)
+static world *open_study_with(void **state, uint32_t n, unsigned rounds, unsigned quorum, const char *more)
 {
     world *w = *state;
-    world_study(w, "s", "all", rounds, quorum, "");
+    world_study(w, "s", "all", rounds, quorum, more);
     world_start(w);
     for (uint32_t i = 0; i < n; i++) {
         world_head(w, i);
         world_join(w, i, "s", 100);
     }
     return w;
+}
+
+static world *open_study(void **state, uint32_t n, unsigned rounds, unsigned quorum)
+{
+    return open_study_with(state, n, rounds, quorum, "");
 }
 
 static wire_error_code error_of(wire_kind kind, const wire_message *r)
@@ -584,6 +589,36 @@ static void a_coordinator_restarted_after_every_step_goes_the_same_way(void **st
     assert_true(rounds > 9);
 }
 
+/* A hospital may say any number of patients, below 0 too, but none that would make the sums wrong. */
+static void noised_counts_out_of_all_range_are_refused(void **state)
+{
+    wire_message r;
+    world *w = open_study_with(state, 2, 2, 2, "[metrics]\nevery = 1\n");
+    const coord_study *st = world_of(w, "s");
+    assert_int_equal(coord_update_bytes(st), st->update_bytes + 8 * 24);
+    fl_buf bytes;
+    fl_buf_init(&bytes, 1 << 20);
+    world_update(w, &bytes, 5);
+    bytes.bytes[bytes.size - 1] = 0x01; /* 2^56 */
+    wire_message up = {.kind = WIRE_UPLOAD, .study = "s", .round = 1},
+                 m = {.kind = WIRE_RELEASED, .study = "s", .round = 1};
+    up.u.upload.object = fl_sha256(bytes.bytes, bytes.size);
+    up.u.upload.total = up.u.upload.n_bytes = (uint32_t)bytes.size;
+    up.u.upload.bytes = bytes.bytes;
+    world_debit(up.debit, 0, 1);
+    world_debit(m.debit, 0, 1);
+    m.u.released.update_hash = up.u.upload.object;
+    m.u.released.update_bytes = bytes.size;
+    m.u.released.announce_hash = st->announce_hash;
+    lines_release(&w->lines[0], &m, w->names[0]);
+    assert_int_equal(world_show_lines(w, 0, &r), WIRE_COSIGNED);
+    assert_int_equal(world_call(w, 0, &up, &r), WIRE_LENGTH);
+    lines_prove(&w->lines[0], &m);
+    assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_BAD_UPDATE);
+    assert_int_equal(world_contribute(w, 1, "s", 6, &r), WIRE_RECEIPT);
+    fl_buf_fini(&bytes);
+}
+
 #define rule(test) cmocka_unit_test_setup_teardown(test, make, drop)
 
 int main(void)
@@ -598,6 +633,7 @@ int main(void)
         rule(a_receipt_that_was_lost_is_given_again_after_the_round),
         rule(a_second_different_update_is_equivocation),
         rule(a_debit_pays_for_one_update),
+        rule(noised_counts_out_of_all_range_are_refused),
         rule(an_update_that_was_not_uploaded_is_asked_for),
         rule(who_joins_late_takes_part_from_the_next_round),
         rule(who_leaves_is_not_waited_for),

@@ -261,7 +261,7 @@ static void join(consortium *c, int i)
 /* Polls for the announce, sends an update of zeros and i. Returns the receipt's signature, or false. */
 static wire_message release_for(consortium *c, int i, uint32_t round, const fl_hash *announce, fl_buf *update)
 {
-    const dp_update_shape shape = nn_plan_update(&c->plan);
+    const dp_update_shape shape = nn_plan_update(&c->plan, round);
     int64_t *u = calloc(shape.coordinates + shape.cells, sizeof *u);
     u[0] = 1000 + i + 10 * (int)round;
     fl_buf_init(update, 1 << 20);

@@ -1,5 +1,6 @@
 /* The node's machine alone: a state, an event, the actions. */
 #include "node/machine.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -415,6 +416,64 @@ static void an_old_round_again_is_not_taken(void **state)
     assert_non_null(find(NODE_TIMER));
 }
 
+/* In rounds 1, 4, 8 and 10 noised counts travel too: their debit stands between RESERVE and STARTED, in the same step. */
+static void metrics_are_debited_with_their_round(void **state)
+{
+    (void)state;
+    node_plan *p = &s.plans[0];
+    p->coordinates = 100;
+    p->update_bits = 32;
+    p->metrics_every = 4;
+    p->metrics_cells = 24;
+    p->metrics_partitions = 2;
+    p->metrics_variance = 36;
+    p->metrics_cost = 0.03;
+    strcpy(p->metrics_what, "histogram+classes");
+    for (uint8_t i = 0; i < sizeof ev.random; i++)
+        ev.random[i] = (uint8_t)(i * 7);
+    const double before = s.filter.spent;
+    to_training(1, 100);
+    uint32_t at[3] = {0}, n = 0;
+    static const dp_kind order[] = {DP_RESERVE, DP_OTHER_RELEASE, DP_STARTED};
+    for (uint32_t i = 0; i < out.n; i++)
+        if (out.list[i].kind == NODE_LEDGER) {
+            assert_true(n < 3 && out.list[i].entry.kind == order[n]);
+            at[n++] = i;
+        }
+    assert_int_equal(n, 3);
+    const dp_entry *e = &out.list[at[1]].entry;
+    assert_string_equal(e->with, s.now.debit);
+    assert_string_not_equal(e->debit, e->with);
+    assert_true(e->round == 1 && e->steps == 2 && e->cells == 24 && e->noise_variance == 36);
+    assert_string_equal(e->noise_multiplier, "6");
+    assert_string_equal(e->what, "histogram+classes");
+    assert_true(fabs(s.filter.spent - before - 0.13) < 1e-12);
+
+    for (uint32_t round = 1; round <= 10; round++)
+        assert_true(node_round_cost(p, round) ==
+                    (round == 1 || round == 4 || round == 8 || round == 10 ? 0.1 + 0.03 : 0.1));
+    begin(NULL); /* a round without: as ever */
+    p->metrics_every = 4;
+    p->metrics_cost = 0.03;
+    to_training(2, 100);
+    assert_null(entry(DP_OTHER_RELEASE));
+    assert_non_null(entry(DP_RESERVE));
+
+    begin(NULL); /* what is left covers the update and not the counts: the round is not taken at all */
+    p->metrics_every = 4;
+    p->metrics_cost = 0.03;
+    s.filter.spent = s.filter.cap - 0.12;
+    announce(4, 100);
+    assert_null(find(NODE_FETCH));
+    assert_string_equal(entry(DP_REFUSE)->reason, "over-budget");
+    begin(NULL);
+    p->metrics_every = 4;
+    p->metrics_cost = 0.03;
+    s.filter.spent = s.filter.cap - 0.12;
+    announce(5, 100);
+    assert_non_null(find(NODE_FETCH));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +497,7 @@ int main(void)
         cmocka_unit_test_setup(an_upload_that_contradicts_an_earlier_one_halts_the_node, begin),
         cmocka_unit_test_setup(training_that_cannot_work_does_not_eat_the_budget, begin),
         cmocka_unit_test_setup(a_round_that_closed_without_it_burns, begin),
+        cmocka_unit_test_setup(metrics_are_debited_with_their_round, begin),
         cmocka_unit_test_setup(an_old_round_again_is_not_taken, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

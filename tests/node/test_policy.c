@@ -1,5 +1,7 @@
 #include "tests/node/images.h"
 
+#include <math.h>
+
 #include "imaging/image.h"
 #include "node/approve.h"
 #include "node/data.h"
@@ -495,12 +497,54 @@ static void plan_show_says_what_it_costs_and_what_stands_against_it(void **state
     close_hospital(&h);
 }
 
+/* A plan that asks for noised counts needs a policy that permits them; their cost stands beside the rounds'. */
+static void metrics_need_a_policy_that_permits_them(void **state)
+{
+    (void)state;
+    char text[1000], why[200];
+    nn_plan *plan = malloc(sizeof *plan);
+    hospital h;
+    node_cost cost;
+    open_hospital(&h, "8");
+    snprintf(text, sizeof text,
+             "[study]\nname = counted\nclasses = normal, pneumonia\n[input]\nshape = 1x32x32\n"
+             "[model]\narchitecture = cnn-tiny\n[rounds]\ncount = 30\nquorum = 2\n[metrics]\nevery = 10\n"
+             "[privacy]\nepsilon = 8\ndelta = 1e-5\nsampling_rate = 0.5\nclip_norm = 0.2\n");
+    assert_ok(nn_plan_from_study(plan, text, "study.ini", ".", &h.err), h.err);
+    const uint32_t i = arrives(&h, plan);
+    assert_false(h.state->plans[i].within_policy);
+    assert_true(node_policy_breaks(&h.policy, &h.state->plans[i], why));
+    assert_string_equal(why, "releases metrics (histogram+classes), the policy permits only updates");
+    assert_int_equal(approve(&h, i), FL_EREFUSED);
+    assert_says(h.err, "the policy permits only updates");
+
+    strcpy(h.policy.releases, "update+metrics");
+    node_policy_apply(h.state, &h.policy);
+    assert_ok(node_plan_cost(&cost, h.state, &h.policy, i, plan->renyi_order, &h.err), h.err);
+    assert_int_equal(cost.metrics_rounds, 4); /* 1, 10, 20, 30 */
+    assert_true(cost.fits && cost.metrics > 0 && cost.epsilon_metrics > 0.1 && cost.epsilon_after <= 8);
+    assert_true(fabs(cost.metrics / nn_plan_metrics_rdp(plan, 4, plan->renyi_order) - 1) < 1e-6);
+    assert_ok(approve(&h, i), h.err);
+    const node_plan *p = &h.state->plans[i];
+    assert_true(p->within_policy && p->metrics_cost > 0);
+    assert_true(fabs(4 * p->metrics_cost / cost.metrics - 1) < 1e-12);
+    /* the whole schedule, its metrics and the lost rounds that the plan allows for, stays within the cap */
+    dp_filter f = h.state->filter;
+    for (uint32_t round = 1; round <= 30 + plan->allowance_rounds; round++) {
+        assert_true(dp_filter_admits(&f, node_round_cost(p, round)));
+        dp_filter_charge(&f, node_round_cost(p, round));
+    }
+    close_hospital(&h);
+    free(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_sample_is_the_defaults_and_forbids_to_train),
         cmocka_unit_test(a_wrong_policy_is_refused_with_line_and_key),
         cmocka_unit_test(images_are_let_in_only_as_the_policy_says),
+        cmocka_unit_test(metrics_need_a_policy_that_permits_them),
         cmocka_unit_test(approval_writes_policy_and_plan_and_fixes_the_order),
         cmocka_unit_test(crashes_in_a_row_stop_the_plan_until_a_person_looks),
         cmocka_unit_test(a_plan_over_the_budget_is_refused_as_a_whole_with_numbers),

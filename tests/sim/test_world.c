@@ -4,10 +4,13 @@
  *
  * CORDON_WORLD_SEEDS: how many seeds (default 40; the long form is 100000).
  */
+#include "coordinator/counts.h"
 #include "privacy/decimal.h"
 #include "sim/world.h"
 #include "tests/privacy/plain_update.h"
+#include "train/counts.h"
 #include "train/dpsgd.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,12 +21,13 @@
 #define UNTIL_MS ((int64_t)3600 * 1000 * 24)
 
 static nn_plan plan;
+static unsigned metrics_every; /* of the plans that are made; 0: none */
 static fl_err err;
 
 static fl_code train(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,
                      uint64_t *size_bytes, fl_err *e)
 {
-    const dp_update_shape shape = nn_plan_update(&plan);
+    const dp_update_shape shape = nn_plan_update(&plan, what->round);
     int64_t u[1024];
     fl_buf bytes;
     (void)ctx;
@@ -44,8 +48,8 @@ static void make_plan(unsigned rounds, unsigned quorum, unsigned allowance)
     snprintf(ini, sizeof ini,
              "[study]\nname = world\nclasses = a, b\n[input]\nshape = 1x8x8\n[model]\narchitecture = linear\n"
              "[rounds]\ncount = %u\nquorum = %u\ndeadline_s = 60\n[privacy]\nepsilon = 8\ndelta = 0.00001\n"
-             "sampling_rate = 0.5\nclip_norm = 1\nallowance_rounds = %u\n",
-             rounds, quorum, allowance);
+             "sampling_rate = 0.5\nclip_norm = 1\nallowance_rounds = %u\n[metrics]\nevery = %u\n",
+             rounds, quorum, allowance, metrics_every);
     assert_int_equal(nn_plan_from_study(&plan, ini, "test", ".", &err), FL_OK);
 }
 
@@ -93,8 +97,11 @@ static void no_promise_is_broken_under_faults(void **state)
     make_plan(4, 2, 16);
     for (unsigned long seed = 1; seed <= n; seed++) {
         sim_world_config c = config(seed, 3, true);
+        metrics_every = seed % 2 ? 3 : 0; /* rounds 1, 3 and 4 */
+        make_plan(4, 2, 16);
         run(&c, &crashes);
     }
+    metrics_every = 0;
     assert_true(crashes > n / 4); /* a world in which nothing fails proves nothing */
 }
 
@@ -193,6 +200,47 @@ static void a_budget_that_does_not_cover_the_plan_is_refused_at_approval(void **
     sim_world_destroy(w);
 }
 
+/* What a round releases besides its update was debited with it, is burned with it, and adds up at the coordinator. */
+static void metrics_travel_and_burn_with_their_round(void **state)
+{
+    (void)state;
+    metrics_every = 2;
+    make_plan(4, 2, 8);
+    sim_world_config c = config(7, 3, false);
+    c.train = train_and_lose;
+    sim_world *w;
+    assert_int_equal(sim_world_create(&w, &c, &err), FL_OK);
+    assert_int_equal(sim_world_add_study(w, &plan, &err), FL_OK);
+    assert_int_equal(sim_world_run(w, UNTIL_MS, &err), FL_OK);
+    assert_int_equal(sim_world_violations(w), 0);
+    for (uint32_t node = 0; node < 3; node++) {
+        const dp_ledger_state *l = led_state(sim_world_node(w, node)->ledger);
+        double cost = 0;
+        assert_true(l->n_debits > 0);
+        for (size_t i = 0; i < l->n_debits; i++) {
+            const dp_debit *d = &l->debits[i];
+            assert_int_equal(d->cells, nn_counts_in(&plan, d->round) ? nn_counts_cells(&plan) : 0);
+            assert_int_equal(d->state, node == 2 ? DP_DEBIT_BURNED : DP_DEBIT_ACKED);
+            assert_true((d->other_cost > 0) == nn_counts_in(&plan, d->round));
+            cost += d->cost + d->other_cost;
+        }
+        assert_true(fabs(l->filter.spent / cost - 1) < 1e-12);
+    }
+    for (uint32_t round = 1; round <= 4; round++) {
+        coord_counts counts;
+        assert_int_equal(coord_counts_load(&counts, sim_world_coordinator(w), &plan, round, &err), FL_OK);
+        assert_int_equal(counts.n_cells, nn_counts_in(&plan, round) ? 24 : 0);
+        assert_int_equal(counts.n_sites, nn_counts_in(&plan, round) ? 2 : 0);
+        for (uint32_t k = 0; k < counts.n_cells; k++) {
+            assert_in_range(counts.cells[k], 100 + round, 400 + round);
+            assert_int_equal(counts.cells[2 * 24 + k], counts.cells[k] + counts.cells[24 + k]);
+        }
+        coord_counts_fini(&counts);
+    }
+    metrics_every = 0;
+    sim_world_destroy(w);
+}
+
 int main(void)
 {
     setenv("FL_LOG_LEVEL", "error", 0);
@@ -201,6 +249,7 @@ int main(void)
         cmocka_unit_test(no_promise_is_broken_under_faults),
         cmocka_unit_test(one_seed_is_one_history),
         cmocka_unit_test(a_released_update_that_is_lost_burns),
+        cmocka_unit_test(metrics_travel_and_burn_with_their_round),
         cmocka_unit_test(a_release_bears_the_time_of_its_slot_and_not_of_trainings_end),
         cmocka_unit_test(a_budget_that_does_not_cover_the_plan_is_refused_at_approval),
     };

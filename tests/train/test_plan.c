@@ -1,6 +1,7 @@
 /* Studies to plans, plans to canonical JSON and back, what is refused and with which words. */
 #include "privacy/budget.h"
 #include "privacy/rdp.h"
+#include "train/counts.h"
 #include "train/model.h"
 #include "train/plan.h"
 #include <math.h>
@@ -75,7 +76,7 @@ static void every_auto_becomes_a_number(void **state)
     s.sigma -= 2e-6;
     assert_true(dp_epsilon_rdp(&s, 1, 1e-5, NULL) > 8.0 - 1e-4);
     assert_int_equal(p.probe, p.n_weights / 4 < 4096 ? (p.n_weights + 3) / 4 : 4096);
-    assert_int_equal(nn_plan_update(&p).coordinates, p.n_weights + p.probe);
+    assert_int_equal(nn_plan_update(&p, 1).coordinates, p.n_weights + p.probe);
     /* the width holds the noise and two thousand patients who agree */
     double need = 12 * sqrt((double)p.noise_variance) + 2000.0 * p.clip_units;
     assert_true(need < ldexp(1, (int)p.update_bits - 1));
@@ -370,6 +371,68 @@ static void the_studies_of_this_repository_are_plans(void **state)
     }
 }
 
+/* Metrics and training share one budget: the solved noise leaves room for the metrics of every round, lost ones too. */
+static void metrics_are_paid_from_the_same_budget(void **state)
+{
+    (void)state;
+    char text[3000];
+    const nn_plan off = from(study);
+    assert_true(off.metrics_every == 0 && nn_counts_cells(&off) == 0);
+    assert_string_equal(off.metrics_noise_multiplier, "0");
+    snprintf(text, sizeof text, "%s[metrics]\nevery = 20\nwhat = histogram+classes+quality\n", study);
+    const nn_plan p = from(text);
+    assert_int_equal(nn_counts_partitions(&p), 4);
+    assert_int_equal(nn_counts_cells(&p), 2 * 10 + 4 + 10);
+    assert_int_equal(nn_counts_rounds(&p, 0), 4);
+    assert_int_equal(nn_plan_update(&p, 1).cells, 34);
+    assert_int_equal(nn_plan_update(&p, 2).cells, 0);
+    uint64_t with, without, counts;
+    assert_true(dp_micro_parse(&with, p.noise_multiplier) && dp_micro_parse(&without, off.noise_multiplier) &&
+                dp_micro_parse(&counts, p.metrics_noise_multiplier));
+    assert_true(with > without); /* a tenth of the budget is dear, and no more than a tenth */
+    assert_true((double)with < 1.1 * (double)without);
+    const dp_segment all[] = {{0.5, (double)with / 1e6, 63}, {1, sqrt((double)p.metrics_noise_variance), 4 * (4 + 3)}};
+    assert_true(dp_epsilon_rdp(all, 2, 1e-5, NULL) <= 8.0);
+    assert_true(dp_epsilon_rdp(all, 2, 1e-5, NULL) > 7.9);
+    /* and the plan is refused when they no longer fit */
+    fl_buf json = json_of(&p);
+    char *at = strstr((char *)json.bytes, "\"metrics_every\":20"), changed[NN_PLAN_MAX_BYTES];
+    nn_plan back;
+    fl_err err = {0};
+    assert_non_null(at);
+    assert_int_equal(nn_plan_parse(&back, (const char *)json.bytes, json.size, &err), FL_OK);
+    assert_memory_equal(&p, &back, sizeof p);
+    int n = snprintf(changed, sizeof changed, "%.*s\"metrics_every\":1%s", (int)(at - (char *)json.bytes),
+                     (char *)json.bytes, at + strlen("\"metrics_every\":20"));
+    assert_int_equal(nn_plan_parse(&back, changed, (size_t)n, &err), FL_EFORMAT);
+    assert_non_null(strstr(err.text, "rounds into epsilon 8"));
+    fl_buf_fini(&json);
+
+    nn_plan open = p;
+    assert_int_equal(nn_plan_drop_privacy(&open, &err), FL_OK);
+    assert_true(open.metrics_every == 0 && nn_counts_cells(&open) == 0);
+    fl_buf words;
+    fl_buf_init(&words, 1 << 16);
+    nn_plan_explain(&words, &p);
+    assert_non_null(strstr(fl_buf_text(&words), "noised counts"));
+    fl_buf_fini(&words);
+}
+
+static void wrong_metrics_are_refused(void **state)
+{
+    (void)state;
+    refused_study("shift = 2\n", "[metrics]\nevery = 5\nwhat = classes+histogram", "[metrics] what");
+    refused_study("shift = 2\n", "[metrics]\nevery = 5\nwhat = losses", "[metrics] what");
+    refused_study("shift = 2\n", "[metrics]\nevery = 5\nbins = 1", "[metrics] bins");
+    refused_study("shift = 2\n", "[metrics]\nevery = 5\nnoise_multiplier = 1", "[metrics] noise_multiplier");
+    refused_study("shift = 2\n", "[metrics]\nevery = 1\nnoise_multiplier = 3", "and the metrics need more than 1000");
+    refused_json("\"metrics_every\":0", "\"metrics_every\":5", "metrics_bins is 0");
+    refused_json("\"metrics_bins\":0", "\"metrics_bins\":5", "metrics that it never releases");
+    refused_json("\"metrics_what\":\"\"", "\"metrics_what\":\"classes\"", "metrics that it never releases");
+    refused_json("\"metrics_noise_multiplier\":\"0\"", "\"metrics_noise_multiplier\":\"5\"", "never releases");
+    refused_json("\"metrics_noise_variance\":0", "\"metrics_noise_variance\":25", "never releases");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +446,8 @@ int main(void)
         cmocka_unit_test(words_tell_the_cost_and_warn_of_too_many_weights),
         cmocka_unit_test(the_sample_names_every_key),
         cmocka_unit_test(the_studies_of_this_repository_are_plans),
+        cmocka_unit_test(metrics_are_paid_from_the_same_budget),
+        cmocka_unit_test(wrong_metrics_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
