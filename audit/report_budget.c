@@ -367,7 +367,9 @@ void report_together(audit_doc *d, const report *r)
         " The budget counts with Renyi divergences: simple, always on the safe side, and valid although later rounds "
         "depend on earlier ones; this number is the promise. The certified column is a second, independent "
         "computation (privacy loss distributions) of a schedule that was fixed in advance: the truth for such a "
-        "schedule lies between the two numbers. If it were above the first number, something would be wrong.");
+        "schedule lies between the two numbers. A lower end above the first number would be a finding. Where only "
+        "\"at most\" stands, there is no lower end: epsilons of several hospitals are simply added, or the second "
+        "computation does not cover such terms, and the best Renyi order stands in.");
     if (r->n_hospitals <= 1 && !r->coordinator)
         audit_doc_add(d, DOC_PARA, DOC_CARE,
                       "Missing: only one ledger was given. Which other hospitals take part, and what a patient seen "

@@ -54,7 +54,7 @@ static void add_meaning(audit_doc *d, const report_hospital *h, bool explains)
                                           "best guess, from 50 %", NULL};
     audit_doc_table(d, "What the numbers bound, for one patient", columns);
     add_bound(d, "Used so far, as the budget counts it", h->epsilon, h->delta);
-    if (h->bounds.is_known)
+    if (h->bounds.is_known && h->bounds.high < h->epsilon)
         add_bound(d, "Used so far, computed more sharply (see part 4)", h->bounds.high, h->delta);
     add_bound(d, "The hospital's limit, for life", h->cap, h->delta);
     if (explains)

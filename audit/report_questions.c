@@ -115,7 +115,7 @@ static void ask_parameters(const asked *a, const report_hospital *h, const total
            "delta %.2g.",
            h->order, h->file.accountant,
            h->bounds.is_known ? " A second accountant (privacy loss distributions) is in part 4." : "",
-           report_epsilon(2 * h->epsilon).text, h->delta * (1 + exp(h->epsilon)));
+           report_epsilon(2 * h->epsilon).text, fmin(1, h->delta * (1 + exp(h->epsilon))));
 }
 
 static void ask_unit(const asked *a, const report_hospital *h, const totals *t)
