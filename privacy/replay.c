@@ -241,6 +241,9 @@ void dp_replay_end(dp_replay *r)
         dp_report(&c, WHY_CHAIN, "the ledger has no GENESIS");
     if (r->state.owed > 0)
         dp_report(&c, WHY_BUDGET, "%u debit(s) from before a RESTORE were never charged", r->state.owed);
+    c.seq = r->unexplained;
+    if (r->unexplained > r->state.restore_seq)
+        dp_report(&c, WHY_ORDER, "BURN for a RESTORE that is not there");
     r->state.n_findings += c.n;
 }
 

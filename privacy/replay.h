@@ -26,7 +26,8 @@
  *                              policy in force is not asked of it, for it happened already, but the filter is, and it
  *                              is never STARTED. Nothing is STARTED either before the ledger is longer than the head
  *                              that was witnessed: RESTORE lines with the reason "placeholder" stand for the other
- *                              lines that were lost
+ *                              lines that were lost. A debit RESERVEd while some are owed pays for one; a BURN "restored"
+ *                              of any other stands before its RESTORE
  *
  *   coordinator  STUDY once a study; ROSTER before a round; ROUND_OPEN rounds 1, 2, .. each after the last PUBLISH, with
  *                its model; RECEIVED in an open round from a member of the ROUND_OPEN, once each; AGGREGATE once a

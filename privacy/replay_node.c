@@ -470,8 +470,10 @@ static fl_code apply_debit(dp_replay *r, const dp_entry *e, fl_err *err)
         d->state = DP_DEBIT_BURNED;
         if (strcmp(e->reason, "restored") != 0)
             break;
-        if (was_reserved && r->state.owed > 0)
+        if (was_reserved && d->is_restored && r->state.owed > 0)
             r->state.owed--;
+        if (!d->is_restored)
+            r->unexplained = e->seq;
         d->is_restored = true;
         break;
     }

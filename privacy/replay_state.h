@@ -44,6 +44,7 @@ struct dp_replay {
     bool has_genesis;
     double largest_epsilon; /* over all POLICY */
     uint32_t raises;
+    uint64_t unexplained; /* seq of the last BURN "restored" of a debit from before; the RESTORE comes after it */
     dp_study *studies;
     size_t n_studies;
     size_t cap_policies, cap_approvals, cap_debits, cap_charges, cap_received, cap_studies;

@@ -646,6 +646,48 @@ static void a_restore_owes_its_missing_debits(void **state)
     bench_fini(&b);
 }
 
+static void feed_restored_burn(bench *b, unsigned debit)
+{
+    maker_entry(&b->m, &e, DP_BURN);
+    debit_of(e.debit, debit);
+    e.round = debit;
+    SET(e.reason, "restored");
+    feed_entry(b);
+}
+
+/* A debit that was charged before the RESTORE pays for none of the missing ones. */
+static void what_was_charged_before_pays_for_nothing_lost(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    feed_restore(&b, "restored", 1, 1);
+    feed_restored_burn(&b, 1);
+    expect_none(&b);
+    assert_int_equal(dp_replay_state(b.r)->owed, 1);
+    dp_replay_end(b.r);
+    expect(&b, "never charged");
+    bench_fini(&b);
+}
+
+/* "restored" excuses a debit from having a RELEASE here, so there must be a RESTORE behind it. */
+static void a_restored_debit_needs_a_restore(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    feed_restored_burn(&b, 1);
+    expect_none(&b);
+    dp_replay_end(b.r);
+    expect(&b, "a RESTORE that is not there");
+    feed_restore(&b, "restored", 0, 1);
+    dp_replay_end(b.r);
+    expect_none(&b);
+    bench_fini(&b);
+}
+
 /* What happened under a policy that was another then is charged all the same, and is never a debit to train with. */
 static void what_a_restore_charges_is_never_started(void **state)
 {
@@ -929,6 +971,8 @@ int main(void)
         cmocka_unit_test(versions_go_forward_only),
         cmocka_unit_test(another_release_of_version_1_is_still_charged),
         cmocka_unit_test(a_restore_owes_its_missing_debits),
+        cmocka_unit_test(what_was_charged_before_pays_for_nothing_lost),
+        cmocka_unit_test(a_restored_debit_needs_a_restore),
         cmocka_unit_test(what_a_restore_charges_is_never_started),
         cmocka_unit_test(a_restored_ledger_outgrows_the_head_it_lost),
         cmocka_unit_test(a_key_is_handed_on_by_the_old_one_only),
