@@ -298,6 +298,29 @@ static fl_code check_known(restoring *r, fl_err *err)
     return FL_OK;
 }
 
+static int by_debit(const void *a, const void *b)
+{
+    return strcmp(((const wire_known *)a)->debit, ((const wire_known *)b)->debit);
+}
+
+/* RESTORE says how many debits are missing, and a debit is charged once: one listed twice would be owed for ever. */
+static fl_code check_distinct(const node_witness *w, fl_err *err)
+{
+    wire_known *sorted = malloc((w->n_known + (size_t)1) * sizeof *sorted);
+    if (!sorted)
+        return fl_fail(err, FL_EENV, "restore: out of memory");
+    fl_code rc = FL_OK;
+    if (w->n_known > 0)
+        memcpy(sorted, w->known, w->n_known * sizeof *sorted);
+    qsort(sorted, w->n_known, sizeof *sorted, by_debit);
+    for (uint32_t i = 1; i < w->n_known && rc == FL_OK; i++)
+        if (by_debit(&sorted[i - 1], &sorted[i]) == 0)
+            rc = fl_fail(err, FL_EFORMAT, "restore: the coordinator lists debit %s twice: its database is damaged",
+                         sorted[i].debit);
+    free(sorted);
+    return rc;
+}
+
 static fl_code is_needed(bool *needed, node_store *s, const node_witness *w, fl_err *err)
 {
     fl_hash root;
@@ -332,6 +355,7 @@ fl_code node_restore(node_restored *out, node_store *s, node_state *state, const
 {
     restoring r = {.store = s, .state = state, .witness = w, .out = out};
     memset(out, 0, sizeof *out);
+    FL_TRY(check_distinct(w, err));
     FL_TRY(is_needed(&out->was_needed, s, w, err));
     if (out->was_needed)
         FL_TRY(check_known(&r, err));

@@ -44,7 +44,8 @@ typedef struct node_restored {
  * Appends the lines, closes what was open in this copy (BURN, "restored"), marks received rounds as over, takes back a
  * halt, and lets the program's start counter pass the witness's. FL_EREFUSED, and nothing is written: a received debit
  * belongs to a plan that is not approved here (the approval is among the lost lines: approve it again first), or the
- * policy in force does not cover what was released (it was raised in the lost lines).
+ * policy in force does not cover what was released (it was raised in the lost lines). FL_EFORMAT, likewise: the witness
+ * lists a debit twice.
  */
 fl_code node_restore(node_restored *out, node_store *s, node_state *state, const node_witness *w,
                      fl_err *err) FL_MUST_USE;

@@ -493,8 +493,42 @@ static void no_schedule_passes_the_cap(void **state)
     free(s);
 }
 
+/* One debit is charged once, so a list with it twice would leave one owed for ever, and the ledger would be accused. */
+static void a_witness_that_lists_a_debit_twice_is_refused(void **state)
+{
+    (void)state;
+    schedule *s = calloc(1, sizeof *s);
+    node_state *states = calloc(1, sizeof *states);
+    node_restored r;
+    fl_err err;
+    make_plans();
+    s->state = states;
+    begin(s, 1);
+    if (!s->state->plans[2].approved)
+        assert_ok(node_approve(&s->store, s->state, &s->policies[0], 2, "Pat", s->policies[0].dataset, &err), err);
+    const uint64_t n_entries = led_state(s->store.ledger)->n_entries;
+    for (uint32_t i = 0; i < 2; i++) {
+        strcpy(s->known[i].study, "three");
+        strcpy(s->known[i].debit, "0123456789abcdef0123456789abcdef");
+        s->known[i].round = 1;
+    }
+    s->witness = (node_witness){.size = n_entries + 20, .known = s->known, .n_known = 2};
+    assert_int_equal(node_restore(&r, &s->store, s->state, &s->witness, &err), FL_EFORMAT);
+    assert_non_null(strstr(err.text, "twice"));
+    assert_int_equal(led_state(s->store.ledger)->n_entries, n_entries);
+    s->witness.n_known = 1;
+    assert_ok(node_restore(&r, &s->store, s->state, &s->witness, &err), err);
+    assert_int_equal(led_state(s->store.ledger)->owed, 0);
+    node_store_close(&s->store);
+    for (uint32_t i = 0; i < N_PLANS; i++)
+        fl_buf_fini(&texts[i]);
+    free(states);
+    free(s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(no_schedule_passes_the_cap)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_witness_that_lists_a_debit_twice_is_refused),
+                                       cmocka_unit_test(no_schedule_passes_the_cap)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
