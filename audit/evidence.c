@@ -242,7 +242,8 @@ static fl_code keep_state(audit_evidence *e, fl_err *err)
     return FL_OK;
 }
 
-/* Feeds every line but a last checkpoint line; e->note stays empty when there is none. *n_entries counts real entries. */
+/* Feeds every line but a last checkpoint line; e->note stays empty when there is none. *n_entries counts real entries. A file
+ * of nothing but line feeds has 500 times as many lines as a ledger of its length, so there is an end to what is none. */
 static fl_code read_lines(audit_evidence *e, char line_key[DP_VKEY_MAX], uint64_t *n_entries, fl_err *err)
 {
     const char *p = fl_buf_text(&e->file), *end = p + e->file.size;
@@ -261,6 +262,9 @@ static fl_code read_lines(audit_evidence *e, char line_key[DP_VKEY_MAX], uint64_
         *n_entries += code == FL_OK;
         FL_TRY(keep_state(e, err));
         FL_TRY(keep_key(e, err));
+        if (e->n_lines - *n_entries > AUDIT_FINDINGS_MAX)
+            return fl_fail(err, FL_EFORMAT, "%s: not a ledger: more than %d lines of it are no entries", e->path,
+                           AUDIT_FINDINGS_MAX);
         p = next;
     }
     audit_find(&e->findings, 0, WHY_SEALED, "there is no checkpoint line at the end");

@@ -1,8 +1,8 @@
 /*
  * audit_evidence - one ledger file, read and checked: form, chain, rules, checkpoint, signature.
  *
- * Findings are collected, not printed. What makes a file evidence at all: at least one line is a ledger entry;
- * otherwise audit_evidence_read is FL_EFORMAT.
+ * Findings are collected, not printed. What makes a file evidence at all: at least one line is a ledger entry, and at
+ * most AUDIT_FINDINGS_MAX are none; otherwise audit_evidence_read is FL_EFORMAT.
  */
 #ifndef AUDIT_EVIDENCE_H
 #define AUDIT_EVIDENCE_H

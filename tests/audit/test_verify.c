@@ -286,6 +286,18 @@ static void what_is_no_ledger_is_exit_2(void **state)
     put("ledger.jsonl", zeros, sizeof zeros);
     assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 2);
     assert_int_equal(verify("missing.jsonl", NULL, NULL, false), 2);
+
+    ledger_maker m; /* a ledger with what is none behind it: a few lines are findings, and there is an end to them */
+    node_ledger(&m, "north", 1);
+    fl_buf_add_text(&m.text, "\n\n");
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 1);
+    for (unsigned i = 0; i < 1000; i++)
+        fl_buf_add_text(&m.text, "\n");
+    put("ledger.jsonl", m.text.bytes, m.text.size);
+    assert_int_equal(verify("ledger.jsonl", NULL, NULL, false), 2);
+    assert_non_null(strstr(err, "no entries"));
+    maker_fini(&m);
 }
 
 static void over_budget_is_a_finding(void **state)
