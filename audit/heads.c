@@ -13,7 +13,7 @@ typedef struct head_check {
     audit_evidence *node;
     const audit_evidence *coordinator; /* NULL: not known */
     bool is_acks;                      /* entries are the node's ACK, else the coordinator's RECEIVED */
-    dp_map seen;     /* (SHA-256 of the note, debit) that were found good: ACK and RECEIVED hold the same */
+    dp_map seen;     /* SHA-256 of notes: 1 when the signatures are right. ACK and RECEIVED hold the same */
     dp_map received; /* debit: position in the coordinator's state.received */
     bool no_memory;
 } head_check;
@@ -57,10 +57,21 @@ static fl_code verify_head(const head_check *c, const char *note, size_t n, uint
     return code;
 }
 
-/* Was this very note of this debit found good before? */
-static bool is_seen(const head_check *c, const char hash[DP_HEX_SIZE], const char *debit)
+/* A note is verified once, whoever repeats it. */
+static bool is_signed(head_check *c, const char *note, size_t n, uint64_t *size, fl_hash *root, fl_err *err)
 {
-    return dp_map_find(&c->seen, 0, hash, debit, 0) != DP_MAP_NONE;
+    char hash[DP_HEX_SIZE];
+    fl_hash of_note = fl_sha256(note, n);
+    dp_hash_text(hash, &of_note);
+    uint32_t seen = dp_map_find(&c->seen, 0, hash, "", 0);
+    if (seen == 1)
+        return dp_checkpoint_peek(note, without_cosignature(note, n), size, root);
+    if (seen == 0)
+        (void)fl_fail(err, FL_EREFUSED, "wrong there, too");
+    else
+        seen = verify_head(c, note, n, size, root, err) == FL_OK;
+    c->no_memory |= !dp_map_put(&c->seen, 0, hash, "", 0, seen);
+    return seen == 1;
 }
 
 static void check_head(head_check *c, const dp_entry *e)
@@ -70,16 +81,11 @@ static void check_head(head_check *c, const dp_entry *e)
     const char *whose = c->is_acks ? "ACK" : "the coordinator's RECEIVED";
     const char *ledger = c->is_acks ? NULL : dp_replay_state(c->coordinator->replay)->node;
     uint8_t note[DP_NOTE_MAX];
-    char hash[DP_HEX_SIZE];
     uint64_t size = 0;
     fl_hash root;
     fl_err err;
     size_t n = fl_base64_decode(note, sizeof note, e->checkpoint, strlen(e->checkpoint));
-    fl_hash of_note = fl_sha256(note, n == SIZE_MAX ? 0 : n);
-    dp_hash_text(hash, &of_note);
-    if (is_seen(c, hash, e->debit))
-        return;
-    if (n == SIZE_MAX || verify_head(c, (const char *)note, n, &size, &root, &err) != FL_OK) {
+    if (n == SIZE_MAX || !is_signed(c, (const char *)note, n, &size, &root, &err)) {
         audit_find_in(list, ledger, e->seq, WHY_HEAD, "the head in %s: %s", whose,
                       n == SIZE_MAX ? "not a note" : err.text);
         return;
@@ -96,8 +102,6 @@ static void check_head(head_check *c, const dp_entry *e)
     else if (d && d->release_seq > size)
         audit_find_in(list, ledger, e->seq, "the update went out before its debit was witnessed",
                       "%s saw a head of %" PRIu64 " entries, before the RELEASE", whose, size);
-    else
-        c->no_memory |= !dp_map_put(&c->seen, 0, hash, e->debit, 0, 0);
 }
 
 /* Signed with the key that the coordinator had when it wrote RECEIVED, or with the one after: the receipt may follow later. */
@@ -114,11 +118,11 @@ static void check_receipt(head_check *c, const dp_entry *e)
     const char *const keys[2] = {then, strcmp(then, newest) == 0 ? NULL : newest};
     bool ok = fl_base64_decode(signature, sizeof signature, e->receipt, strlen(e->receipt)) == sizeof signature &&
               dp_hash_from_text(&update, e->update_hash);
-    bool is_signed = false;
-    for (size_t i = 0; i < 2 && ok && !is_signed && keys[i]; i++)
-        is_signed = dp_vkey_parse(origin, public_key, keys[i]) &&
-                    wire_receipt_verify(signature, public_key, e->study, e->round, e->node, e->debit, &update);
-    if (!is_signed)
+    bool is_good = false;
+    for (size_t i = 0; i < 2 && ok && !is_good && keys[i]; i++)
+        is_good = dp_vkey_parse(origin, public_key, keys[i]) &&
+                  wire_receipt_verify(signature, public_key, e->study, e->round, e->node, e->debit, &update);
+    if (!is_good)
         audit_find(&c->node->findings, e->seq, WHY_RECEIPT, "the receipt in ACK is not signed by the coordinator %s",
                    s->node);
 }

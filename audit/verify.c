@@ -1,6 +1,7 @@
 #include "audit/audit.h"
 #include "audit/evidence.h"
 #include "audit/figures.h"
+#include "audit/updates.h"
 #include "audit/witness.h"
 #include "base/json.h"
 
@@ -15,6 +16,7 @@ const fl_cli_option audit_verify_options[] = {
      "the coordinator's ledger: rounds, models, heads, and every update in both or in neither", false},
     {"witness", "STORE", "a witness's store (cordon-audit witness): the heads in it must be heads of these lines",
      false},
+    {"updates", "DIR", "a folder of released updates, named by their SHA-256: is the noise in them?", false},
     {"json", NULL, "one JSON document on stdout", false},
     {0},
 };
@@ -27,6 +29,7 @@ typedef struct verification {
     bool has_coordinator;
     witness_store witness;
     bool has_witness;
+    audit_updates *updates; /* of each ledger; NULL: not asked for */
 } verification;
 
 static bool is_clean(const audit_evidence *e)
@@ -130,6 +133,19 @@ static fl_json *document(audit_evidence *e, const audit_figures *f)
     return j;
 }
 
+static void set_updates(fl_json *j, const audit_updates *u)
+{
+    fl_json *row = fl_json_object();
+    fl_json_set_int(row, "released", (int64_t)u->released);
+    fl_json_set_int(row, "here", (int64_t)u->here);
+    fl_json_set_int(row, "tested", (int64_t)u->tested);
+    fl_json_set_real(row, "noise", u->ratio);
+    fl_json_set_real(row, "integers", u->probes.n);
+    fl_json_set_real(row, "power", u->power);
+    fl_json_set_int(row, "compared", (int64_t)u->compared);
+    fl_json_set(j, "updates", row);
+}
+
 /* One ledger: its document, with the coordinator's findings among the others. Several: a list of them. */
 static void print_json(FILE *out, verification *v, const audit_figures *figures)
 {
@@ -140,6 +156,8 @@ static void print_json(FILE *out, verification *v, const audit_figures *figures)
         if (v->n == 1 && v->has_coordinator)
             push_findings(findings, &v->coordinator, true);
         fl_json_set(j, "findings", findings);
+        if (v->updates && !dp_replay_state(v->ledgers[i].replay)->is_coordinator)
+            set_updates(j, &v->updates[i]);
         if (v->n == 1) {
             fl_json_free(top);
             top = j;
@@ -231,10 +249,26 @@ static void print_ledger(FILE *out, audit_evidence *e, const audit_figures *f)
     print_figures(out, e, f);
 }
 
+static void print_updates(FILE *out, const audit_updates *u)
+{
+    fprintf(out, "updates: %" PRIu64 " of %" PRIu64 " are in the folder, the noise of %" PRIu64 " was looked at\n",
+            u->here, u->released, u->tested);
+    if (u->tested == 0)
+        return;
+    fprintf(out, "noise: %.2f %% of the claimed, in %.0f integers of pure noise; ", 100 * u->ratio, u->probes.n);
+    if (u->power >= 0.999)
+        fprintf(out, "a shortfall of 5 %% would have been found\n");
+    else
+        fprintf(out, "too few to be sure of a shortfall of 5 %% (found with %.1f %%; it takes %d)\n", 100 * u->power,
+                DP_PRESENCE_LEAST);
+}
+
 static void print_text(FILE *out, verification *v, const audit_figures *figures)
 {
     for (size_t i = 0; i < v->n; i++) {
         print_ledger(out, &v->ledgers[i], &figures[i]);
+        if (v->updates && !dp_replay_state(v->ledgers[i].replay)->is_coordinator)
+            print_updates(out, &v->updates[i]);
         if (v->n > 1)
             fprintf(out, "%s\n\n", verdict(is_clean(&v->ledgers[i])));
     }
@@ -256,13 +290,15 @@ static fl_code read_coordinator(verification *v, const char *path, fl_err *err)
     return audit_check_coordinator(&v->coordinator, err);
 }
 
-static fl_code check_ledger(verification *v, audit_evidence *e, fl_err *err)
+static fl_code check_ledger(verification *v, audit_evidence *e, const char *updates, fl_err *err)
 {
     const dp_ledger_state *s = dp_replay_state(e->replay);
-    if (v->has_witness)
-        audit_check_witness(e, &v->witness);
     if (!s->is_coordinator)
-        return audit_check_node(e, v->has_coordinator ? &v->coordinator : NULL, err);
+        FL_TRY(audit_check_node(e, v->has_coordinator ? &v->coordinator : NULL, err));
+    if (v->has_witness)
+        audit_check_witness(e, &v->witness); /* a RESTORE that the coordinator accepted explains heads of lost lines */
+    if (!s->is_coordinator)
+        return v->updates ? audit_check_updates(&v->updates[e - v->ledgers], e, updates, err) : FL_OK;
     if (v->has_coordinator)
         return fl_fail(err, FL_EFORMAT,
                        "%s: is a coordinator's ledger itself: --coordinator compares a node's with one", e->path);
@@ -272,11 +308,13 @@ static fl_code check_ledger(verification *v, audit_evidence *e, fl_err *err)
 static fl_code verify_all(verification *v, fl_cli *cli, fl_err *err)
 {
     const char *key = fl_cli_value(cli, "key"), *coordinator = fl_cli_value(cli, "coordinator");
-    const char *witness = fl_cli_value(cli, "witness");
+    const char *witness = fl_cli_value(cli, "witness"), *updates = fl_cli_value(cli, "updates");
     if (key && cli->n_args > 1)
         return fl_fail(err, FL_EFORMAT, "--key: belongs to one ledger: put LEDGER.jsonl.pub beside each instead");
     v->ledgers = calloc((size_t)cli->n_args, sizeof *v->ledgers);
-    if (!v->ledgers)
+    if (updates)
+        v->updates = calloc((size_t)cli->n_args, sizeof *v->updates);
+    if (!v->ledgers || (updates && !v->updates))
         return fl_fail(err, FL_EENV, "ledgers: no memory left");
     if (witness) {
         FL_TRY(audit_witness_read(&v->witness, witness, err));
@@ -287,7 +325,7 @@ static fl_code verify_all(verification *v, fl_cli *cli, fl_err *err)
     for (int i = 0; i < cli->n_args; i++) {
         v->n++;
         FL_TRY(audit_evidence_read(&v->ledgers[i], cli->args[i], key, err));
-        FL_TRY(check_ledger(v, &v->ledgers[i], err));
+        FL_TRY(check_ledger(v, &v->ledgers[i], updates, err));
     }
     return FL_OK;
 }
@@ -317,6 +355,7 @@ int audit_verify(fl_cli *cli)
     for (size_t i = 0; i < v.n; i++)
         audit_evidence_fini(&v.ledgers[i]);
     free(v.ledgers);
+    free(v.updates);
     audit_evidence_fini(&v.coordinator);
     witness_store_fini(&v.witness);
     return exit_code;

@@ -59,6 +59,7 @@ typedef struct dp_checker {
     void *context;
     uint64_t seq;
     uint64_t n;
+    bool is_rotated; /* a KEY_ROTATE that the key before signed: one signature is looked at once */
 } dp_checker;
 
 void dp_report(dp_checker *c, const char *why, const char *format, ...) FL_PRINTF(3, 4);

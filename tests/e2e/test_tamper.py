@@ -6,12 +6,14 @@ answers 1 (a finding) or 2 (not a ledger), never 0 and never by a signal.
 """
 
 import os
+import shutil
+import subprocess
 import unittest
 
 import cordon
 from cordon import AUDIT, COORDINATOR, ok
 
-STEP = 40 if cordon.SMALL else 1
+STEP = 40 if cordon.SMALL else 7  # test_audit_tamper does every bit
 HUB_STEP = 97 if cordon.SMALL else 61
 
 
@@ -28,6 +30,7 @@ class Tamper(cordon.Test):
         ok(COORDINATOR, "status", "--study", "tiny", "--watch", "--dir", hub.directory)
         node.wait_status(lambda s: s["plans"][0]["last_round"] == 2, what="the last receipt")
         hub.stop()
+        cls.folder = hub.directory
         cls.node = os.path.join(cls.root, "node.jsonl")
         cls.hub = os.path.join(cls.root, "hub.jsonl")
         node.export(cls.node)
@@ -58,6 +61,10 @@ class Tamper(cordon.Test):
             self.assertEqual(self.verify(bytes_, path + ".pub"), 0)
             self.assertIn("verified", ok(AUDIT, "verify", path).out)
         ok(AUDIT, "verify", self.node, "--coordinator", self.hub)
+        # the coordinator keeps the updates, and they hold their noise
+        result = ok(AUDIT, "verify", self.node, "--updates", self.folder, "--json").json()["updates"]
+        self.assertEqual((result["released"], result["here"], result["tested"]), (2, 2, 2))
+        self.assertTrue(0.5 < result["noise"] < 1.5)
 
     def test_a_line_dropped_swapped_or_twice_is_found(self):
         for path, bytes_ in self.each():
@@ -90,6 +97,45 @@ class Tamper(cordon.Test):
                 self.refused(bytes_, f"{path}: bit {bit} of byte {at}", path + ".pub")
                 bytes_[at] ^= bit
             self.assertEqual(self.verify(bytes_, path + ".pub"), 0)
+
+    def test_thirty_lines_of_shell_see_it_too(self):
+        script = os.path.join(os.environ.get("CORDON_SOURCE", "."), "scripts", "verify-ledger")
+        with open(script) as f:
+            self.assertLessEqual(len(f.readlines()), 30)
+        for awk in ("gawk", "mawk"):
+            if not shutil.which(awk):
+                continue
+            tools = os.path.join(self.root, awk)
+            os.mkdir(tools)
+            os.symlink(shutil.which(awk), os.path.join(tools, "awk"))
+            path = os.path.join(self.root, "by-hand.jsonl")
+
+            def verify(bytes_, key):
+                with open(path, "wb") as f:
+                    f.write(bytes_)
+                environment = dict(os.environ, PATH=tools + ":" + os.environ["PATH"])
+                done = subprocess.run([script, path, key], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                self.assertIn(done.returncode, (0, 1), done.stderr)
+                return done.returncode == 0
+
+            for ledger, bytes_ in self.each():
+                key = ledger + ".pub"
+                self.assertTrue(verify(bytes_, key))
+                lines = bytes_.splitlines(keepends=True)
+                last = len(bytes_) - len(lines[-1])
+                changed = bytearray(bytes_)
+                for at in list(range(0, last, last // 8)) + list(range(last, len(bytes_), 53)):
+                    changed[at] ^= 1 << at % 8
+                    self.assertFalse(verify(changed, key), f"{awk}: byte {at}")
+                    changed[at] ^= 1 << at % 8
+                middle = len(lines) // 2
+                for other in (lines[:middle] + lines[middle + 1 :], lines[: middle + 1] + lines[middle:], lines[:-1], lines[:-2],
+                              lines[:middle] + [lines[middle + 1], lines[middle]] + lines[middle + 2 :],
+                              lines[:-2] + [lines[-2][:-1] + b"\0more\n", lines[-1]], lines + [b"\n"]):
+                    self.assertFalse(verify(b"".join(other), key), f"{awk}: {len(other)} lines")
+                self.assertFalse(verify(bytes_[:-1], key))
+                for wrong in (self.node + ".pub", self.hub + ".pub"):
+                    self.assertEqual(verify(bytes_, wrong), wrong == key)
 
     def test_a_bit_flipped_in_the_key_is_found(self):
         key = os.path.join(self.root, "changed.pub")
