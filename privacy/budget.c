@@ -4,6 +4,7 @@
 #include "privacy/noise.h"
 
 #include <assert.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -42,13 +43,13 @@ fl_code dp_filter_init(dp_filter *f, double epsilon, double delta, unsigned orde
             "delta: %g in %u rung(s) is too small at epsilon %g: the noise sampler alone may take %.2g of it: a "
             "smaller epsilon or a larger delta",
             delta, rungs, epsilon, noise);
-    double cap = epsilon - log1p(-1.0 / order) + (log(delta_left) + log(order)) / (order - 1);
-    if (!(cap > 0))
+    const double room = -log1p(-1.0 / order), tail = (log(delta_left) + log(order)) / (order - 1);
+    /* each term is good to two roundings, and so is their sum, also in dp_rdp_to_epsilon */
+    const double rounding = 16 * DBL_EPSILON * (epsilon + room + fabs(tail));
+    const double cap = (epsilon + room + tail - rounding) * (1 - 1e-12);
+    if (!(cap > 0) || dp_rdp_to_epsilon(cap, order, delta_left) > epsilon)
         return fl_fail(err, FL_EREFUSED, "order %u: cannot give epsilon %g at delta %g: choose a larger order", order,
                        epsilon, delta);
-    cap *= 1 - 1e-12;
-    while (dp_rdp_to_epsilon(cap, order, delta_left) > epsilon)
-        cap *= 1 - 1e-12;
     *f = (dp_filter){
         .order = order, .rungs = rungs, .cap = cap, .delta = delta, .epsilon = epsilon, .delta_left = delta_left};
     return FL_OK;

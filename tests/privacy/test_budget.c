@@ -40,6 +40,32 @@ static void the_cap_is_the_largest_that_keeps_epsilon(void **state)
     }
 }
 
+/* Epsilons by some last digits larger than nothing at all costs. A search for the cap in steps of 1e-12 of itself took 10^10
+ * steps or more for each of these, and they stand in POLICY lines of whoever likes to write them. */
+static void a_cap_of_a_rounding_is_none_at_once(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned order;
+        double delta, epsilon;
+    } policies[] = {{17, 6.0090450171606994e-09, 0.94542454418055744},
+                    {104, 9.9072403363874629e-09, 0.12417895414517205},
+                    {61, 3.0442843135833875e-09, 0.24178946697940454},
+                    {124, 3.4324209788777536e-09, 0.11116879329911546},
+                    {61, 1.1980326390670247e-08, 0.21895613364594349}};
+    for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
+        dp_filter f;
+        double epsilon = policies[i].epsilon;
+        assert_int_equal(dp_filter_init(&f, epsilon, policies[i].delta, policies[i].order, 1, NULL), FL_EREFUSED);
+        assert_int_equal(dp_filter_init(&f, epsilon * 1.001, policies[i].delta, policies[i].order, 1, NULL), FL_OK);
+        for (unsigned k = 0; k < 1000; k++) { /* and what is given is never too much */
+            epsilon = nextafter(epsilon, INFINITY);
+            if (dp_filter_init(&f, epsilon, policies[i].delta, policies[i].order, 1, NULL) == FL_OK)
+                assert_true(dp_rdp_to_epsilon(f.cap, f.order, f.delta_left) <= epsilon);
+        }
+    }
+}
+
 /* delta_left = delta / rungs - (1 + e^epsilon) 2^48 2^-114, never more. */
 static void the_sampler_is_charged_to_delta(void **state)
 {
@@ -251,6 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cap_is_the_largest_that_keeps_epsilon),
+        cmocka_unit_test(a_cap_of_a_rounding_is_none_at_once),
         cmocka_unit_test(the_sampler_is_charged_to_delta),
         cmocka_unit_test(draws_are_counted_up_to_the_limit),
         cmocka_unit_test(nonsense_has_no_filter),
