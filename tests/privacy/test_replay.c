@@ -433,6 +433,37 @@ static void the_first_policy_holds_for_life(void **state)
     bench_fini(&b);
 }
 
+/* A policy changes the cap, never the sum: lower, raised on its rung, and of another data set. */
+static void what_is_spent_outlives_every_policy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *dataset, *epsilon;
+    } next[] = {{"main", "4"}, {"main", "9"}, {"second", "9"}};
+    bench b;
+    bench_init(&b, "north");
+    feed(&b, DP_GENESIS);
+    maker_entry(&b.m, &e, DP_POLICY);
+    e.rungs = 2;
+    feed_entry(&b);
+    feed(&b, DP_APPROVE_PLAN);
+    feed_debit(&b, DP_RESERVE, 1);
+    const dp_filter *f = &dp_replay_state(b.r)->filter;
+    const double spent = f->spent;
+    const uint64_t draws = f->draws;
+    assert_true(spent > 0 && draws > 0);
+    for (size_t i = 0; i < sizeof next / sizeof next[0]; i++) {
+        maker_entry(&b.m, &e, DP_POLICY);
+        e.rungs = 2;
+        SET(e.dataset, next[i].dataset);
+        SET(e.epsilon, next[i].epsilon);
+        feed_entry(&b);
+        expect_none(&b);
+        assert_true(f->epsilon == strtod(next[i].epsilon, NULL) && f->spent == spent && f->draws == draws);
+    }
+    bench_fini(&b);
+}
+
 static void the_newest_policy_of_a_data_set_counts(void **state)
 {
     (void)state;
@@ -963,6 +994,7 @@ int main(void)
         cmocka_unit_test(nothing_comes_after_close_or_before_genesis),
         cmocka_unit_test(what_genesis_says_is_checked),
         cmocka_unit_test(the_first_policy_holds_for_life),
+        cmocka_unit_test(what_is_spent_outlives_every_policy),
         cmocka_unit_test(the_newest_policy_of_a_data_set_counts),
         cmocka_unit_test(other_releases_are_charged_or_found),
         cmocka_unit_test(an_other_release_out_of_place_is_found),
