@@ -260,6 +260,99 @@ static void a_forked_ledger_is_never_cosigned(void **state)
     drop(w);
 }
 
+/* What a restored hospital sends, and what each case changes of it. */
+typedef struct restored_head {
+    uint64_t witness_size, shared; /* of RESTORE; lines the new ledger has in common with the one that was seen */
+    char root_digit, node[2];      /* root_digit 0: the root that the coordinator holds */
+    unsigned n_after;              /* lines after RESTORE */
+    bool no_older, breaks_inclusion, breaks_older, has_other_past;
+} restored_head;
+
+static void restore_line(char line[WIRE_LINE_MAX], const restored_head *c, const fl_hash *held)
+{
+    static dp_entry e;
+    const fl_hash none = {{0}};
+    fl_err err;
+    fl_buf text;
+    e = (dp_entry){.kind = DP_RESTORE, .witness_size = c->witness_size, .missing = 1};
+    strcpy(e.node, c->node);
+    strcpy(e.t, "2026-01-01T00:00Z");
+    strcpy(e.reason, "restored");
+    dp_hash_text(e.witness_root, held);
+    if (c->root_digit)
+        memset(e.witness_root, c->root_digit, DP_HEX_SIZE - 1);
+    fl_buf_init(&text, WIRE_LINE_MAX);
+    assert_ok(dp_entry_compose(&text, &e, c->shared + 1, &none, &err), err);
+    strcpy(line, fl_buf_text(&text));
+    fl_buf_fini(&text);
+}
+
+/* Hospital a showed heads of two and of five lines, was put back, and shows what it has now. */
+static wire_kind show_restored(world *w, const restored_head *c, wire_message *r)
+{
+    static const char *const old[] = {"one", "two", "three", "four", "five"};
+    wire_message m;
+    hospital_lines *l = &w->lines[0], now = {0};
+    char older[WIRE_NOTE_MAX] = "", line[WIRE_LINE_MAX];
+    for (size_t i = 0; i < 5; i++) {
+        lines_add(l, old[i]);
+        if (i == 1 || i == 4)
+            assert_int_equal(world_show_lines(w, 0, r), WIRE_COSIGNED);
+        if (i == 1)
+            strcpy(older, r->u.cosigned.note);
+    }
+    const fl_hash held = dp_forest_root(&l->forest, 5);
+    for (size_t i = 0; i < c->shared; i++)
+        lines_add(&now, c->has_other_past && i == 0 ? "1" : old[i]);
+    restore_line(line, c, &held);
+    lines_add(&now, line);
+    for (unsigned i = 0; i < c->n_after; i++)
+        lines_add(&now, "after");
+    now.held = c->no_older ? 0 : 2;
+    lines_head(&now, &m, "a", &w->keys[0]);
+    if (!c->no_older)
+        strcpy(m.u.head.older, older);
+    if (c->breaks_older)
+        m.u.head.older[strlen(older) - 10] ^= 1;
+    m.u.head.restore = line;
+    m.u.head.inclusion = (wire_proof){.hashes = now.inclusion};
+    m.u.head.inclusion.n = dp_forest_inclusion(&now.forest, now.inclusion, c->shared + 1, now.forest.size);
+    if (c->breaks_inclusion)
+        now.inclusion[0].bytes[3] ^= 1;
+    const wire_kind kind = world_call(w, 0, &m, r);
+    dp_forest_fini(&now.forest);
+    return kind;
+}
+
+/* The one way in which a ledger may go on that does not extend the head held here. */
+static void a_restored_ledger_names_the_head_that_was_lost(void **state)
+{
+    (void)state;
+    static const restored_head good = {.witness_size = 5, .shared = 2, .node = "a", .n_after = 3};
+    static const restored_head cases[] = {
+        {5, 2, 0, "a", 3, .no_older = true}, /* accepted: of the past, nothing need be left */
+        {4, 2, 0, "a", 3, .no_older = false},
+        {5, 2, '7', "a", 3, .no_older = false},
+        {5, 2, 0, "b", 3, .no_older = false},
+        {5, 2, 0, "a", 2, .no_older = false}, /* not longer than what was seen */
+        {5, 2, 0, "a", 3, .breaks_inclusion = true},
+        {5, 2, 0, "a", 3, .breaks_older = true},
+        {5, 2, 0, "a", 3, .has_other_past = true},
+        {5, 1, 0, "a", 4, .no_older = false}, /* RESTORE stands under the older head */
+    };
+    wire_message r;
+    world *w = open_round(1, 2);
+    assert_int_equal(show_restored(w, &good, &r), WIRE_COSIGNED);
+    drop(w);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        w = open_round(1, 2);
+        const wire_kind kind = show_restored(w, &cases[i], &r);
+        if (kind != (i == 0 ? WIRE_COSIGNED : WIRE_ERROR))
+            fail_msg("case %zu: %s", i, wire_kind_name(kind));
+        drop(w);
+    }
+}
+
 static void a_node_fetches_models_and_nothing_else(void **state)
 {
     (void)state;
@@ -439,6 +532,7 @@ int main(void)
         cmocka_unit_test(a_node_that_was_set_back_is_told_so),
         cmocka_unit_test(heads_are_cosigned_and_never_go_back),
         cmocka_unit_test(a_forked_ledger_is_never_cosigned),
+        cmocka_unit_test(a_restored_ledger_names_the_head_that_was_lost),
         cmocka_unit_test(a_node_fetches_models_and_nothing_else),
         cmocka_unit_test(an_upload_is_taken_up_where_it_was_cut),
         cmocka_unit_test(bytes_that_are_not_their_hash_are_thrown_away),
