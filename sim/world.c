@@ -173,6 +173,8 @@ static void node_sends(void *ctx, const uint8_t *bytes, size_t n, unsigned timeo
     }
     w->ticket_node[ticket] = s->index;
     s->ticket = ticket;
+    if (w->config.sent)
+        w->config.sent(w->config.ctx, s->index, true, w->now_ms, bytes, n);
     for (int copies = chance(w, w->config.faults.repeat) ? 2 : 1; copies > 0; copies--)
         if (!chance(w, w->config.faults.lose))
             push(w, (event){.at_ms = w->now_ms + delay(w),
@@ -190,6 +192,8 @@ static void coordinator_replies(void *ctx, uint64_t ticket, const uint8_t *bytes
 {
     sim_world *w = ctx;
     site *s = &w->sites[w->ticket_node[ticket]];
+    if (w->config.sent)
+        w->config.sent(w->config.ctx, s->index, false, w->now_ms, bytes, n);
     if (chance(w, w->config.faults.lose))
         return;
     push(w, (event){.at_ms = w->now_ms + delay(w),
@@ -228,6 +232,8 @@ static void node_trains(void *ctx, const node_training *what)
     fl_err err;
     event e = {.at_ms = w->now_ms + 50 + delay(w), .kind = TRAINED, .node = s->index, .epoch = s->epoch};
     memcpy(e.debit, what->debit, sizeof e.debit);
+    if (w->config.train_ms)
+        e.at_ms += w->config.train_ms(w->config.ctx, s->index);
     if (w->config.train(w->config.ctx, s->index, what, s->store.objects, &e.hash, &e.size_bytes, &err)) {
         fl_log(FL_ERROR, "train", "%s: %s", s->store.name, err.text);
         e.failed = true;

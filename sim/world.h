@@ -40,6 +40,10 @@ typedef struct sim_world_config {
                      uint64_t *size_bytes, fl_err *err);
     void *ctx;
     void (*progress)(void *ctx, const coord_state *state); /* when a round closed; may be NULL */
+    /* How long a training takes beyond 50 ms; may be NULL: nothing. */
+    int64_t (*train_ms)(void *ctx, uint32_t node);
+    /* Every message as it is sent, lost or not; may be NULL. */
+    void (*sent)(void *ctx, uint32_t node, bool by_node, int64_t at_ms, const uint8_t *bytes, size_t n);
 } sim_world_config;
 
 fl_code sim_world_create(sim_world **out, const sim_world_config *config, fl_err *err) FL_MUST_USE;
