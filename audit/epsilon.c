@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "privacy/decimal.h"
-#include "privacy/rdp.h"
+#include "privacy/pld.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -20,7 +20,8 @@ const fl_cli_option audit_epsilon_options[] = {
     {"segments", "FILE.json",
      "several of these, composed: [{\"sampling_rate\":q,\"noise_multiplier\":s,\"steps\":T},...]", false},
     {"delta", "d", "between 0 and 1", true},
-    {"orders", "a,b,..", "integer Renyi orders, 2 to 1024 (default: 2..63,128,256,512,1024)", false},
+    {"orders", "a,b,..", "Renyi orders, 1.01 to 1024 (default: 1.1 to 10.9 by 0.1, 11..63, 128, 256, 512, 1024)",
+     false},
     {"json", NULL, "one JSON document on stdout", false},
     {0},
 };
@@ -29,9 +30,18 @@ typedef struct schedule {
     dp_segment *segments;
     size_t n;
     double delta;
-    unsigned orders[ORDERS_MAX];
+    double orders[ORDERS_MAX];
     size_t n_orders;
 } schedule;
+
+typedef struct answer {
+    double rdp[ORDERS_MAX];
+    double epsilon, order;
+    bool is_at_end; /* the best order is the least or the largest: others might be better */
+    fl_code bounds; /* FL_EREFUSED: none, refusal says why */
+    double low, high;
+    fl_err refusal;
+} answer;
 
 static fl_code check_segment(const char *thing, double q, double sigma, double steps, fl_err *err)
 {
@@ -46,25 +56,26 @@ static fl_code check_segment(const char *thing, double q, double sigma, double s
     return FL_OK;
 }
 
-/* "2,3,64" or "2.0,3.0": integers, none twice. */
+/* "2,3.5,64": none twice. */
 static fl_code parse_orders(schedule *s, const char *text, fl_err *err)
 {
     for (const char *p = text;;) {
         char one[40];
-        dp_decimal order;
+        double order;
         size_t n = strcspn(p, ",");
         snprintf(one, sizeof one, "%.*s", (int)(n < sizeof one ? n : sizeof one - 1), p);
-        if (n >= sizeof one || !dp_decimal_parse(&order, one))
-            return fl_fail(err, FL_EFORMAT, "--orders: \"%s\" is not a number: write them like 2,8,64", one);
-        if (order.places > 0)
-            return fl_fail(err, FL_EFORMAT, "--orders: %s is not an integer: other orders are not supported yet", one);
-        if (order.digits < DP_ORDER_MIN || order.digits > DP_ORDER_MAX)
-            return fl_fail(err, FL_EFORMAT, "--orders: %s: must be from %u to %u", one, DP_ORDER_MIN, DP_ORDER_MAX);
+        if (n >= sizeof one || !dp_decimal_value(&order, one))
+            return fl_fail(err, FL_EFORMAT, "--orders: \"%s\" is not a number: write them like 2,4.5,64", one);
+        if (!(order >= DP_REAL_ORDER_MIN && order <= DP_ORDER_MAX))
+            return fl_fail(err, FL_EFORMAT, "--orders: %s: must be from %g to %u", one, DP_REAL_ORDER_MIN,
+                           DP_ORDER_MAX);
         for (size_t i = 0; i < s->n_orders; i++) {
-            if (s->orders[i] == order.digits)
+            if (s->orders[i] == order)
                 return fl_fail(err, FL_EFORMAT, "--orders: %s stands there twice", one);
         }
-        s->orders[s->n_orders++] = (unsigned)order.digits; /* at most 1023 different ones */
+        if (s->n_orders == ORDERS_MAX)
+            return fl_fail(err, FL_EFORMAT, "--orders: more than %d of them", ORDERS_MAX);
+        s->orders[s->n_orders++] = order;
         if (p[n] == 0)
             return FL_OK;
         p += n + 1;
@@ -137,8 +148,8 @@ static fl_code read_schedule(schedule *s, fl_cli *cli, fl_err *err)
     if (fl_cli_value(cli, "orders")) {
         FL_TRY(parse_orders(s, fl_cli_value(cli, "orders"), err));
     } else {
-        memcpy(s->orders, dp_orders, sizeof dp_orders);
-        s->n_orders = DP_N_ORDERS;
+        memcpy(s->orders, dp_real_orders, sizeof dp_real_orders);
+        s->n_orders = DP_N_REAL_ORDERS;
     }
     if (!fl_cli_value(cli, "segments"))
         return read_one(s, cli, err);
@@ -149,18 +160,50 @@ static fl_code read_schedule(schedule *s, fl_cli *cli, fl_err *err)
     return read_segments(s, fl_cli_value(cli, "segments"), err);
 }
 
-static void print_json(FILE *out, const schedule *s, double epsilon, unsigned order)
+static fl_code compute(answer *a, const schedule *s, fl_err *err)
+{
+    FL_TRY(dp_rdp_curve(a->rdp, s->segments, s->n, s->orders, s->n_orders, err));
+    a->order = s->orders[dp_rdp_best(&a->epsilon, a->rdp, s->orders, s->n_orders, s->delta)];
+    double least = a->order, largest = a->order;
+    for (size_t i = 0; i < s->n_orders; i++) {
+        least = fmin(least, s->orders[i]);
+        largest = fmax(largest, s->orders[i]);
+    }
+    a->is_at_end = s->n_orders > 1 && a->epsilon > 0 && (a->order == least || a->order == largest);
+    a->bounds = dp_pld_epsilon(&a->low, &a->high, s->segments, s->n, s->delta, &a->refusal);
+    if (a->bounds != FL_OK && a->bounds != FL_EREFUSED)
+        *err = a->refusal;
+    return a->bounds == FL_EREFUSED ? FL_OK : a->bounds;
+}
+
+static void set_order(fl_json *j, const char *name, double order)
+{
+    if (order == floor(order))
+        fl_json_set_int(j, name, (int64_t)order);
+    else
+        fl_json_set_real(j, name, order);
+}
+
+static void print_json(FILE *out, const schedule *s, const answer *a)
 {
     fl_json *j = fl_json_object(), *rdp = fl_json_array();
-    fl_json_set_real(j, "epsilon_rdp", epsilon);
-    fl_json_set_int(j, "rdp_order", order);
-    fl_json_set_null(j, "epsilon_low");
-    fl_json_set_null(j, "epsilon_high");
+    fl_json_set_real(j, "epsilon_rdp", a->epsilon);
+    set_order(j, "rdp_order", a->order);
+    if (a->is_at_end)
+        fl_json_set_text(j, "rdp_order_note", "the best order is at an end of the list: others may give less");
+    if (a->bounds == FL_OK) {
+        fl_json_set_real(j, "epsilon_low", a->low);
+        fl_json_set_real(j, "epsilon_high", a->high);
+    } else {
+        fl_json_set_null(j, "epsilon_low");
+        fl_json_set_null(j, "epsilon_high");
+        fl_json_set_text(j, "bounds_refused", a->refusal.text);
+    }
     fl_json_set_real(j, "delta", s->delta);
     for (size_t i = 0; i < s->n_orders; i++) {
         fl_json *row = fl_json_object();
-        fl_json_set_int(row, "order", s->orders[i]);
-        fl_json_set_real(row, "value", dp_rdp_compose(s->segments, s->n, s->orders[i]));
+        set_order(row, "order", s->orders[i]);
+        fl_json_set_real(row, "value", a->rdp[i]);
         fl_json_push(rdp, row);
     }
     fl_json_set(j, "rdp", rdp);
@@ -172,20 +215,32 @@ static void print_json(FILE *out, const schedule *s, double epsilon, unsigned or
     fl_json_free(j);
 }
 
+static void print_text(FILE *out, const schedule *s, const answer *a)
+{
+    if (a->bounds == FL_OK)
+        fprintf(out, "%.7g <= epsilon <= %.7g at delta %g (certified; add or remove one patient)\n", a->low, a->high,
+                s->delta);
+    else
+        fprintf(out, "no certified bounds: %s\n", a->refusal.text);
+    fprintf(out, "epsilon <= %.6g at delta %g by Renyi order %g%s\n", a->epsilon, s->delta, a->order,
+            a->is_at_end ? ", at an end of the list: other orders may give less" : "");
+}
+
 int audit_epsilon(fl_cli *cli)
 {
     fl_err err;
     schedule s = {0};
-    fl_code code = read_schedule(&s, cli, &err);
+    answer *a = calloc(1, sizeof *a);
+    fl_code code = a ? read_schedule(&s, cli, &err) : fl_fail(&err, FL_EENV, "schedule: no memory left");
+    if (code == FL_OK)
+        code = compute(a, &s, &err);
     if (code == FL_OK) {
-        unsigned order;
-        double epsilon = dp_epsilon_rdp_orders(s.segments, s.n, s.delta, s.orders, s.n_orders, &order);
         if (fl_cli_flag(cli, "json"))
-            print_json(cli->out, &s, epsilon, order);
+            print_json(cli->out, &s, a);
         else
-            fprintf(cli->out, "epsilon <= %.6g at delta %g (Renyi order %u, add or remove one patient)\n", epsilon,
-                    s.delta, order);
+            print_text(cli->out, &s, a);
     }
     free(s.segments);
+    free(a);
     return code == FL_OK ? 0 : fl_cli_fail(cli, &err);
 }

@@ -38,7 +38,9 @@ void audit_figures_of(audit_figures *f, audit_evidence *e, const char *study)
     }
     f->rdp = dp_replay_epsilon(e->replay, study, s->filter.delta, &f->order);
     f->has_rdp = true;
-    if (n > AUDIT_BOUNDS_MAX)
+    if (e->findings.n > 0) /* they would bound what the lines say, and the lines are in doubt; it takes the longest */
+        snprintf(f->why_not, sizeof f->why_not, "the ledger has findings");
+    else if (n > AUDIT_BOUNDS_MAX)
         snprintf(f->why_not, sizeof f->why_not, "%zu different terms, more than %d", n, AUDIT_BOUNDS_MAX);
     else if (dp_replay_bounds(e->replay, study, s->filter.delta, &f->low, &f->high, &err) == FL_OK)
         f->has_bounds = true;

@@ -1,6 +1,7 @@
 /*
  * audit_figures - epsilon recomputed from the RESERVE and OTHER_RELEASE lines alone, burned and unfinished debits included,
- * by accountants that share no code: the filter's order, the best Renyi order, and certified bounds (privacy/pld.h).
+ * by accountants that share no code: the filter's order, the best Renyi order, and certified bounds (privacy/pld.h), these
+ * for ledgers without findings only.
  */
 #ifndef AUDIT_FIGURES_H
 #define AUDIT_FIGURES_H

@@ -9,7 +9,8 @@
 #include "base/json.h"
 
 int bench_noise(fl_cli *cli);
-extern const fl_cli_option bench_noise_options[];
+int bench_accountant(fl_cli *cli);
+extern const fl_cli_option bench_noise_options[], bench_accountant_options[];
 
 /* Seconds of the monotonic clock, to the nanosecond. */
 double bench_now_s(void);

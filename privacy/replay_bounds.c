@@ -6,7 +6,8 @@
  *   above   y is, within factors exp(+-D theta(r2)), computed from z + N(0, S2 - r2): sigma = sqrt(S2 - r2) / R
  *   below   z + N(0, S2 + r2) is, within exp(+-D theta(w)), w = S2 r2 / (S2 + r2), computed from y
  *
- * and a factor exp(+-t) on both laws changes epsilon(delta) to epsilon(delta exp(-+t)) +- 2 t.
+ * and a factor exp(+-t) on both laws changes epsilon(delta) to epsilon(delta exp(-+t)) +- 2 t. What the sampler is off its
+ * law is taken out of delta, or added to it.
  */
 #include "privacy/pld.h"
 #include "privacy/replay.h"
@@ -36,6 +37,7 @@ typedef struct selection {
     dp_segment *upper, *lower;
     size_t n;
     double upper_factor, lower_factor; /* ln of the factors on the laws */
+    double draws;
 } selection;
 
 static fl_code select_charges(selection *out, const dp_ledger_state *s, const char *study, fl_err *err)
@@ -58,25 +60,29 @@ static fl_code select_charges(selection *out, const dp_ledger_state *s, const ch
         out->lower[out->n].sigma = multiplier(variance + WIDTH, c->clip_units, false);
         out->upper_factor += c->coordinate_draws * theta(WIDTH);
         out->lower_factor += c->coordinate_draws * theta(variance * WIDTH / (variance + WIDTH));
+        out->draws += c->coordinate_draws;
         out->n++;
     }
     return FL_OK;
 }
 
-static fl_code bound(const selection *chosen, double delta, double *low, double *high, fl_err *err)
+/* most: a valid epsilon, at which the sampler's distance from its law (budget.h) is taken out of delta. */
+static fl_code bound(const selection *chosen, double delta, double most, double *low, double *high, fl_err *err)
 {
-    double other, upper_delta = delta * exp(-chosen->upper_factor) * (1 - 8 * DBL_EPSILON);
-    double lower_delta = delta * exp(chosen->lower_factor) * (1 + 8 * DBL_EPSILON);
+    double sampler = dp_noise_delta(most, chosen->draws);
+    double upper_delta = (delta - sampler) * exp(-chosen->upper_factor) * (1 - 8 * DBL_EPSILON);
+    double lower_delta = (delta + sampler) * exp(chosen->lower_factor) * (1 + 8 * DBL_EPSILON);
     if (!(upper_delta > 0 && chosen->upper_factor < 1))
-        return fl_fail(err, FL_EREFUSED, "bounds: too many integers for noise this coarse: the Renyi bound holds");
-    double found = 0;
+        return fl_fail(err, FL_EREFUSED, "bounds: delta does not cover that many integers: the Renyi bound holds");
+    double other, found = 0, least = 0;
     FL_TRY(dp_pld_epsilon(&other, &found, chosen->upper, chosen->n, upper_delta, err));
     found = (found + 2 * chosen->upper_factor) * (1 + DBL_EPSILON);
-    double least = 0;
     if (lower_delta < 1) {
         FL_TRY(dp_pld_epsilon(&least, &other, chosen->lower, chosen->n, lower_delta, err));
         least = (least - 2 * chosen->lower_factor) * (1 - DBL_EPSILON);
     }
+    if (found > most)
+        return fl_fail(err, FL_EREFUSED, "bounds: epsilon %g is beyond the Renyi bound: it holds", found);
     *high = found;
     *low = least > 0 ? least : 0;
     return FL_OK;
@@ -95,7 +101,7 @@ fl_code dp_replay_bounds(const dp_replay *r, const char *study, double delta, do
     if (code == FL_OK)
         code = select_charges(&chosen, s, study, err);
     if (code == FL_OK && chosen.n > 0)
-        code = bound(&chosen, delta, low, high, err);
+        code = bound(&chosen, delta, *high, low, high, err);
     free(chosen.upper);
     free(chosen.lower);
     return code;

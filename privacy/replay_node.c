@@ -406,8 +406,11 @@ static fl_code add_charge(dp_replay *r, const char *study, const dp_charge *char
     return FL_OK;
 }
 
-/* A line of version 1 does not say how many integers a step has: no update may have more bytes than this. */
-static const double COORDINATES_UNKNOWN = 4294967296.0;
+/* How many integers a step draws. Version 1 does not say: no update has more than this. */
+static double coordinates_or_most(uint64_t known)
+{
+    return known > 0 ? (double)known : 4294967296.0;
+}
 
 static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
 {
@@ -423,7 +426,7 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
                     .steps = e->steps},
         .noise_variance = e->noise_variance,
         .clip_units = e->clip_units,
-        .coordinate_draws = COORDINATES_UNKNOWN * e->steps,
+        .coordinate_draws = coordinates_or_most(e->coordinates) * e->steps,
     };
     FL_TRY(add_charge(r, e->study, &charge, err));
     if (dp_replay_debit(r, e->debit))
@@ -508,9 +511,9 @@ static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
     double sigma = (double)micro / 1e6;
     dp_charge charge = {
         .segment = {.q = 1, .sigma = sigma, .steps = e->steps},
-        .noise_variance = (uint64_t)(sigma * sigma), /* one patient moves one cell by one: R = 1 */
-        .clip_units = 1,
-        .coordinate_draws = COORDINATES_UNKNOWN * e->steps,
+        .noise_variance = e->noise_variance > 0 ? e->noise_variance : (uint64_t)(sigma * sigma),
+        .clip_units = 1,                                   /* one patient moves one cell by one */
+        .coordinate_draws = coordinates_or_most(e->cells), /* of all steps together */
     };
     return add_charge(r, e->study, &charge, err);
 }

@@ -1,6 +1,6 @@
 #include "audit/audit.h"
 #include "base/json.h"
-#include "privacy/rdp.h"
+#include "privacy/pld.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -44,30 +44,58 @@ static void the_json_is_the_accountants(void **state)
 {
     (void)state;
     fl_json *j = run_json("--sampling-rate 0.01 --noise-multiplier 1 --steps 1000 --delta 1e-5 --json");
-    double epsilon;
-    int64_t order;
-    unsigned expected_order;
+    double value, low, high, expected, curve[DP_N_REAL_ORDERS];
     dp_segment s = {0.01, 1, 1000};
-    double expected = dp_epsilon_rdp(&s, 1, 1e-5, &expected_order);
-    assert_true(fl_json_real(j, "epsilon_rdp", &epsilon) && epsilon == expected);
-    assert_true(fl_json_int(j, "rdp_order", &order) && order == expected_order);
-    assert_true(fl_json_real(j, "delta", &epsilon) && epsilon == 1e-5);
-    assert_non_null(fl_json_member(j, "epsilon_low"));
-    assert_false(fl_json_real(j, "epsilon_low", &epsilon)); /* null: not known yet */
-    assert_false(fl_json_real(j, "epsilon_high", &epsilon));
-    assert_int_equal(fl_json_count(fl_json_member(j, "rdp")), DP_N_ORDERS);
+    assert_int_equal(dp_rdp_curve(curve, &s, 1, dp_real_orders, DP_N_REAL_ORDERS, NULL), FL_OK);
+    double order = dp_real_orders[dp_rdp_best(&expected, curve, dp_real_orders, DP_N_REAL_ORDERS, 1e-5)];
+    assert_true(fl_json_real(j, "epsilon_rdp", &value) && value == expected);
+    assert_true(fl_json_real(j, "rdp_order", &value) && value == order && order == 7.8);
+    assert_true(fl_json_real(j, "delta", &value) && value == 1e-5);
+    assert_int_equal(dp_pld_epsilon(&low, &high, &s, 1, 1e-5, NULL), FL_OK);
+    assert_true(fl_json_real(j, "epsilon_low", &value) && value == low && low > 1.828);
+    assert_true(fl_json_real(j, "epsilon_high", &value) && value == high && high < 1.8284);
+    assert_null(fl_json_member(j, "bounds_refused"));
+    assert_null(fl_json_member(j, "rdp_order_note"));
+    assert_int_equal(fl_json_count(fl_json_member(j, "rdp")), DP_N_REAL_ORDERS);
     fl_json_free(j);
 
-    j = run_json("--sampling-rate 0.01 --noise-multiplier 1 --steps 1000 --delta 1e-5 --orders 4,64.0,9 --json");
+    j = run_json("--sampling-rate 0.01 --noise-multiplier 1 --steps 1000 --delta 1e-5 --orders 4,64.0,2.25 --json");
     fl_json *rdp = fl_json_member(j, "rdp");
-    static const unsigned orders[] = {4, 64, 9};
+    static const double orders[] = {4, 64, 2.25};
+    int64_t whole;
+    assert_int_equal(dp_rdp_curve(curve, &s, 1, orders, 3, NULL), FL_OK);
     assert_int_equal(fl_json_count(rdp), 3);
     for (size_t i = 0; i < 3; i++) {
-        double value;
-        assert_true(fl_json_int(fl_json_at(rdp, i), "order", &order) && order == orders[i]);
-        assert_true(fl_json_real(fl_json_at(rdp, i), "value", &value) && value == dp_rdp_compose(&s, 1, orders[i]));
+        assert_true(fl_json_real(fl_json_at(rdp, i), "order", &value) && value == orders[i]);
+        assert_true(fl_json_real(fl_json_at(rdp, i), "value", &value) && value == curve[i]);
     }
+    assert_true(fl_json_int(j, "rdp_order", &whole) && whole == 4);
     fl_json_free(j);
+}
+
+static void what_cannot_be_certified_is_null_and_says_why(void **state)
+{
+    (void)state;
+    fl_json *j = run_json("--sampling-rate 0.01 --noise-multiplier 0.01 --steps 1000 --delta 1e-5 --json");
+    double value;
+    assert_non_null(fl_json_member(j, "epsilon_low"));
+    assert_non_null(fl_json_member(j, "epsilon_high"));
+    assert_false(fl_json_real(j, "epsilon_low", &value));
+    assert_false(fl_json_real(j, "epsilon_high", &value));
+    assert_non_null(strstr(fl_json_text(j, "bounds_refused"), "noise multiplier 0.01"));
+    assert_true(fl_json_real(j, "epsilon_rdp", &value) && value > 0);
+    fl_json_free(j);
+    assert_int_equal(run("--sampling-rate 0.01 --noise-multiplier 0.01 --steps 1000 --delta 1e-5"), 0);
+    assert_non_null(strstr(out, "no certified bounds"));
+}
+
+static void an_order_at_an_end_is_said(void **state)
+{
+    (void)state;
+    assert_int_equal(run("--sampling-rate 0.01 --noise-multiplier 1 --steps 1000 --delta 1e-5 --orders 2,3"), 0);
+    assert_non_null(strstr(out, "at an end"));
+    assert_int_equal(run("--sampling-rate 0.01 --noise-multiplier 1 --steps 1000 --delta 1e-5"), 0);
+    assert_null(strstr(out, "at an end"));
 }
 
 static void segments_of_a_file_compose(void **state)
@@ -82,8 +110,11 @@ static void segments_of_a_file_compose(void **state)
     snprintf(line, sizeof line, "--segments %s --delta 1e-6 --json", path);
     fl_json *j = run_json(line);
     dp_segment s[2] = {{0.01, 1, 400}, {1, 20.5, 3}};
-    double epsilon;
-    assert_true(fl_json_real(j, "epsilon_rdp", &epsilon) && epsilon == dp_epsilon_rdp(s, 2, 1e-6, NULL));
+    double epsilon, low, high;
+    assert_true(fl_json_real(j, "epsilon_rdp", &epsilon) && epsilon <= dp_epsilon_rdp(s, 2, 1e-6, NULL));
+    assert_int_equal(dp_pld_epsilon(&low, &high, s, 2, 1e-6, NULL), FL_OK);
+    assert_true(fl_json_real(j, "epsilon_low", &epsilon) && epsilon == low);
+    assert_true(fl_json_real(j, "epsilon_high", &epsilon) && epsilon == high);
     fl_json_free(j);
     static const char *const bad[] = {
         "",
@@ -127,7 +158,7 @@ static void wrong_usage_is_one_line_and_exit_2(void **state)
         "--sampling-rate 0.01 --noise-multiplier 1 --steps 1.5 --delta 1e-5",
         "--sampling-rate 0.01 --noise-multiplier 1 --steps 10 --delta 0",
         "--sampling-rate 0.01 --noise-multiplier 1 --steps 10 --delta 1",
-        "--sampling-rate 0.01 --noise-multiplier 1 --steps 10 --delta 1e-5 --orders 2.5",
+        "--sampling-rate 0.01 --noise-multiplier 1 --steps 10 --delta 1e-5 --orders 2.5x",
         "--sampling-rate 0.01 --noise-multiplier 1 --steps 10 --delta 1e-5 --orders 1",
         "--sampling-rate 0.01 --noise-multiplier 1 --steps 10 --delta 1e-5 --orders 2,2",
         "--sampling-rate 0.01 --noise-multiplier 1 --steps 10 --delta 1e-5 --orders 2,",
@@ -146,6 +177,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_json_is_the_accountants),
+        cmocka_unit_test(what_cannot_be_certified_is_null_and_says_why),
+        cmocka_unit_test(an_order_at_an_end_is_said),
         cmocka_unit_test(segments_of_a_file_compose),
         cmocka_unit_test(wrong_usage_is_one_line_and_exit_2),
     };

@@ -33,6 +33,77 @@ static void agrees_with_the_long_sum_to_1e_9(void **state)
     assert_true(worst < 1e-9);
 }
 
+static double at_real(double q, double sigma, double order)
+{
+    double value;
+    dp_segment s = {q, sigma, 1};
+    assert_int_equal(dp_rdp_curve(&value, &s, 1, &order, 1, NULL), FL_OK);
+    return value;
+}
+
+/* The table is made by scripts/gen/pld_reference.py curve: adaptive quadrature in 40 digits. */
+static void orders_between_integers_agree_to_1e_9(void **state)
+{
+    (void)state;
+    FILE *f = fopen(CORDON_SOURCE_DIR "/tests/data/rdp_real_orders.txt", "r");
+    assert_non_null(f);
+    char line[200];
+    double worst = 0;
+    int n = 0;
+    while (fgets(line, sizeof line, f)) {
+        double q, sigma, order, expected;
+        if (line[0] == '#')
+            continue;
+        assert_int_equal(sscanf(line, "%lf %lf %lf %lf", &q, &sigma, &order, &expected), 4);
+        worst = fmax(worst, fabs(at_real(q, sigma, order) / expected - 1));
+        n++;
+    }
+    fclose(f);
+    assert_int_equal(n, 60);
+    assert_true(worst < 1e-9);
+}
+
+/* The quadrature and the sum share nothing; and the curve is RDP, which grows with the order. */
+static void the_quadrature_meets_the_sum_at_integers(void **state)
+{
+    (void)state;
+    for (double sigma = 0.3; sigma < 100; sigma *= 2.3) {
+        for (double q = 1e-6; q < 1; q *= 7) {
+            for (unsigned order = 2; order < 200; order = order * 2 + 1) {
+                double sum = dp_rdp_order(q, sigma, order);
+                double below = at_real(q, sigma, order - 1e-7), above = at_real(q, sigma, order + 1e-7);
+                assert_true(below <= sum * (1 + 1e-10) && above >= sum * (1 - 1e-10));
+                assert_true(above - below <= 1e-4 * sum);
+            }
+        }
+    }
+}
+
+/* Where sigma is too small for the quadrature, the chord between integers is used: above the curve, and close. */
+static void a_chord_is_an_upper_bound(void **state)
+{
+    (void)state;
+    double below = dp_rdp_order(0.1, 0.005, 2), value = at_real(0.1, 0.005, 2.5), above = dp_rdp_order(0.1, 0.005, 3);
+    assert_true(value >= below && value <= above);
+    assert_true(fabs(value * 1.5 - (below * 1 + above * 2) / 2) < 1e-12 * above); /* ln A half way */
+}
+
+static void a_curve_does_not_care_about_order_or_company(void **state)
+{
+    (void)state;
+    static const double orders[] = {10.9, 2, 1.1, 300.5, 64, 3.3};
+    double together[6];
+    dp_segment s[2] = {{0.02, 0.9, 70}, {1, 7, 3}};
+    assert_int_equal(dp_rdp_curve(together, s, 2, orders, 6, NULL), FL_OK);
+    for (size_t i = 0; i < 6; i++) {
+        double alone;
+        assert_int_equal(dp_rdp_curve(&alone, s, 2, &orders[i], 1, NULL), FL_OK);
+        assert_true(fabs(alone / together[i] - 1) < 1e-13); /* other quadrature points */
+        double sum = 70 * at_real(0.02, 0.9, orders[i]) + 3 * orders[i] / (2 * 49.0);
+        assert_true(fabs(sum / together[i] - 1) < 1e-13);
+    }
+}
+
 /* Without sampling it is the Gaussian mechanism: alpha / (2 sigma^2); and q near 1 comes close to it. */
 static void is_the_plain_gaussian_when_everybody_is_in(void **state)
 {
@@ -102,6 +173,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_long_sum_to_1e_9),
+        cmocka_unit_test(orders_between_integers_agree_to_1e_9),
+        cmocka_unit_test(the_quadrature_meets_the_sum_at_integers),
+        cmocka_unit_test(a_chord_is_an_upper_bound),
+        cmocka_unit_test(a_curve_does_not_care_about_order_or_company),
         cmocka_unit_test(is_the_plain_gaussian_when_everybody_is_in),
         cmocka_unit_test(grows_with_rate_order_and_shrinks_with_noise),
         cmocka_unit_test(epsilon_grows_with_steps_and_shrinks_with_delta),

@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "privacy/empirical.h"
 #include "privacy/noise.h"
-#include "privacy/rdp.h"
+#include "privacy/pld.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -32,55 +32,76 @@ static fl_json *load(const char *name)
     return j;
 }
 
-static void integer_orders_agree_to_1e_9(void **state)
+static void all_orders_agree_to_1e_9(void **state)
 {
     (void)state;
     fl_json *j = load("rdp_curve_reference.json"), *cases = fl_json_member(j, "cases");
-    int n = 0;
+    assert_true(fl_json_count(cases) >= 420);
     for (size_t i = 0; i < fl_json_count(cases); i++) {
         fl_json *c = fl_json_at(cases, i);
-        double q = 0, sigma = 0, alpha = 0;
-        assert_true(fl_json_real(c, "q", &q) && fl_json_real(c, "sigma", &sigma) && fl_json_real(c, "alpha", &alpha));
-        if (alpha != floor(alpha))
-            continue;
+        dp_segment s = {.steps = 1};
+        double order = 0, value;
+        assert_true(fl_json_real(c, "q", &s.q) && fl_json_real(c, "sigma", &s.sigma) &&
+                    fl_json_real(c, "alpha", &order));
         double expected = strtod(fl_json_text(c, "rdp"), NULL);
-        assert_true(fabs(dp_rdp_order(q, sigma, (unsigned)alpha) - expected) <= 1e-9 * expected);
-        n++;
+        assert_int_equal(dp_rdp_curve(&value, &s, 1, &order, 1, NULL), FL_OK);
+        assert_true(fabs(value - expected) <= 1e-9 * expected);
     }
-    assert_true(n >= 200);
     fl_json_free(j);
 }
 
-static void epsilon_is_never_below_the_certified_lower_bound(void **state)
+static size_t read_case(const fl_json *c, dp_segment segments[64], double *delta)
+{
+    const fl_json *list = fl_json_member(c, "segments");
+    size_t n = fl_json_count(list);
+    assert_true(n >= 1 && n <= 64 && fl_json_real(c, "delta", delta));
+    for (size_t k = 0; k < n; k++) {
+        const fl_json *s = fl_json_at(list, k);
+        int64_t steps;
+        assert_true(fl_json_real(s, "sampling_rate", &segments[k].q));
+        assert_true(fl_json_real(s, "noise_multiplier", &segments[k].sigma));
+        assert_true(fl_json_int(s, "steps", &steps));
+        segments[k].steps = (uint64_t)steps;
+    }
+    return n;
+}
+
+static void bounds_are_sound_and_tight_beside_the_published_ones(void **state)
 {
     (void)state;
     fl_json *j = load("reference_epsilon_public.json"), *cases = fl_json_member(j, "cases");
     assert_true(fl_json_count(cases) >= 50);
     for (size_t i = 0; i < fl_json_count(cases); i++) {
-        fl_json *c = fl_json_at(cases, i), *list = fl_json_member(c, "segments");
+        const fl_json *c = fl_json_at(cases, i);
         dp_segment segments[64];
-        size_t n = fl_json_count(list);
-        double delta = 0, low = 0, others;
-        assert_true(n >= 1 && n <= 64 && fl_json_real(c, "delta", &delta));
-        for (size_t k = 0; k < n; k++) {
-            fl_json *s = fl_json_at(list, k);
-            int64_t steps;
-            assert_true(fl_json_real(s, "sampling_rate", &segments[k].q));
-            assert_true(fl_json_real(s, "noise_multiplier", &segments[k].sigma));
-            assert_true(fl_json_int(s, "steps", &steps));
-            segments[k].steps = (uint64_t)steps;
-        }
-        unsigned order;
-        double epsilon = dp_epsilon_rdp(segments, n, delta, &order);
+        double delta = 0, low = 0, high = 0, best = 0, our_low, our_high;
+        size_t n = read_case(c, segments, &delta);
+        assert_true(fl_json_real(c, "epsilon_low", &low) && fl_json_real(c, "epsilon_high", &high) &&
+                    fl_json_real(c, "epsilon_best", &best));
+        assert_int_equal(dp_pld_epsilon(&our_low, &our_high, segments, n, delta, NULL), FL_OK);
+        if (!(our_high >= low && our_high <= high * (1 + 1e-4) && our_low <= high && our_low >= best * (1 - 1e-3)))
+            fail_msg("%s: %.12g to %.12g, theirs %.12g to %.12g", fl_json_text(c, "id"), our_low, our_high, low, high);
+    }
+    fl_json_free(j);
+}
+
+/* They have the same orders, but a looser value at some that are no integers, or none. */
+static void renyi_is_sound_and_not_above_theirs(void **state)
+{
+    (void)state;
+    fl_json *j = load("reference_epsilon_public.json"), *cases = fl_json_member(j, "cases");
+    for (size_t i = 0; i < fl_json_count(cases); i++) {
+        const fl_json *c = fl_json_at(cases, i);
+        dp_segment segments[64];
+        double delta = 0, low = 0, theirs, epsilon, curve[DP_N_REAL_ORDERS];
+        size_t n = read_case(c, segments, &delta);
         assert_true(fl_json_real(c, "epsilon_low", &low));
+        assert_int_equal(dp_rdp_curve(curve, segments, n, dp_real_orders, DP_N_REAL_ORDERS, NULL), FL_OK);
+        dp_rdp_best(&epsilon, curve, dp_real_orders, DP_N_REAL_ORDERS, delta);
         assert_true(epsilon >= low);
-        /* the other accountant minimises over more orders, so it is never above; and at the orders both have, equal */
-        int64_t their_order = 0;
-        if (fl_json_real(c, "epsilon_rdp", &others)) {
-            assert_true(epsilon >= others * (1 - 1e-6) - 1e-12);
-            if (fl_json_int(c, "rdp_optimal_order", &their_order) && their_order == (int64_t)order)
-                assert_true(epsilon <= others * (1 + 1e-6));
-        }
+        assert_true(dp_epsilon_rdp(segments, n, delta, NULL) >= epsilon * (1 - 1e-9)); /* integers only */
+        if (fl_json_real(c, "epsilon_rdp", &theirs))
+            assert_true(epsilon <= theirs * (1 + 1e-6));
     }
     fl_json_free(j);
 }
@@ -215,8 +236,9 @@ int main(void)
     if (!fl_file_exists(fl_path(path, reference_dir(), "rdp_curve_reference.json")))
         return 77;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(integer_orders_agree_to_1e_9),
-        cmocka_unit_test(epsilon_is_never_below_the_certified_lower_bound),
+        cmocka_unit_test(all_orders_agree_to_1e_9),
+        cmocka_unit_test(bounds_are_sound_and_tight_beside_the_published_ones),
+        cmocka_unit_test(renyi_is_sound_and_not_above_theirs),
         cmocka_unit_test(the_law_of_the_noise_is_the_published_one),
         cmocka_unit_test(draws_have_the_published_moments_and_tails),
         cmocka_unit_test(bounds_of_one_run_are_the_published_ones),

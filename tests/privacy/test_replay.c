@@ -1,5 +1,7 @@
 #include "base/clock.h"
 #include "base/json.h"
+#include "privacy/gauss.h"
+#include "privacy/pld.h"
 #include "privacy/replay.h"
 #include "tests/privacy/ledger_maker.h"
 
@@ -45,6 +47,54 @@ static void a_nodes_ledger_without_fault_has_no_finding(void **state)
     dp_replay_destroy(r);
     fl_buf_fini(&findings);
     maker_fini(&m);
+}
+
+static dp_bracket bounds_of(const dp_charge *c, double variance, double delta)
+{
+    dp_bracket b;
+    dp_segment one = {c->segment.q, sqrt(variance) / c->clip_units, c->segment.steps};
+    assert_int_equal(dp_pld_epsilon(&b.low, &b.high, &one, 1, delta, NULL), FL_OK);
+    return b;
+}
+
+/* The multiplier in between is the debited one: below it the high, above it the low; and both are those of S2 -+ 4. */
+static void the_bounds_of_a_ledger_hold_the_discrete_correction(void **state)
+{
+    (void)state;
+    for (int coarse = 0; coarse < 2; coarse++) {
+        ledger_maker m;
+        maker_init(&m, "north", 7);
+        maker_entry(&m, &e, DP_GENESIS);
+        maker_add(&m, &e);
+        maker_entry(&m, &e, DP_RESERVE);
+        e.noise_variance = coarse ? 7 : 40;
+        e.clip_units = 6;
+        dp_multiplier(e.noise_multiplier, e.noise_variance, e.clip_units);
+        e.steps = 300;
+        maker_add(&m, &e);
+        dp_replay *r = replay_text(fl_buf_text(&m.text), m.text.size, DP_REPLAY_STRICT, NULL);
+        const dp_ledger_state *s = dp_replay_state(r);
+        assert_int_equal(s->n_charges, 1);
+        const dp_charge *c = &s->charges[0];
+        double low, high, renyi = dp_replay_epsilon(r, NULL, 1e-5, NULL);
+        fl_err err;
+        if (coarse) {
+            assert_int_equal(dp_replay_bounds(r, NULL, 1e-5, &low, &high, &err), FL_EREFUSED);
+            assert_non_null(strstr(err.text, "noise variance 7"));
+            assert_true(low == 0 && high == renyi);
+        } else {
+            assert_true(c->coordinate_draws == 300.0 * e.coordinates);
+            assert_int_equal(dp_replay_bounds(r, NULL, 1e-5, &low, &high, NULL), FL_OK);
+            dp_bracket above = bounds_of(c, 36, 1e-5), below = bounds_of(c, 44, 1e-5), plain = bounds_of(c, 40, 1e-5);
+            assert_true(high >= above.low && high <= above.high * (1 + 1e-4)); /* a hair another grid */
+            assert_true(low <= below.high && low >= below.low * (1 - 1e-4));
+            assert_true(low < plain.low && plain.high < high && high <= renyi);
+            assert_int_equal(dp_replay_bounds(r, "nobody", 1e-5, &low, &high, NULL), FL_OK);
+            assert_true(low == 0 && high == 0);
+        }
+        dp_replay_destroy(r);
+        maker_fini(&m);
+    }
 }
 
 static void a_coordinators_ledger_without_fault_has_no_finding(void **state)
@@ -984,6 +1034,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_nodes_ledger_without_fault_has_no_finding),
+        cmocka_unit_test(the_bounds_of_a_ledger_hold_the_discrete_correction),
         cmocka_unit_test(a_coordinators_ledger_without_fault_has_no_finding),
         cmocka_unit_test(strict_and_trusted_reach_the_same_state),
         cmocka_unit_test(ten_thousand_lines_are_replayed_quickly),
