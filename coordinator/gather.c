@@ -26,17 +26,17 @@ double coord_epsilon(const nn_plan *plan, uint64_t rounds, uint64_t with_counts)
     return dp_epsilon_rdp(segments, with_counts > 0 ? 2 : 1, strtod(plan->delta, NULL), NULL);
 }
 
-/* Rounds with this site in the roster; *with_counts of them release some. */
-static fl_code count_rounds(coord_site_status *out, uint64_t *with_counts, coord_store *s, const nn_plan *plan,
-                            fl_err *err)
+/* Rounds whose update of this site is here; *with_counts of them released some. */
+static fl_code count_received(coord_site_status *out, uint64_t *with_counts, coord_store *s, const nn_plan *plan,
+                              fl_err *err)
 {
     fl_query q;
-    FL_TRY(fl_query_open(&q, s->db, "SELECT round FROM round_site WHERE study = ? AND site = ?", err));
+    FL_TRY(fl_query_open(&q, s->db, "SELECT round FROM contribution WHERE study = ? AND site = ?", err));
     fl_bind_text(&q, 1, plan->name);
     fl_bind_text(&q, 2, out->site->name);
     *with_counts = 0;
     while (fl_query_row(&q)) {
-        out->rounds++;
+        out->contributions++;
         *with_counts += nn_counts_in(plan, (uint32_t)fl_column_int(&q, 0));
     }
     return fl_query_close(&q, err);
@@ -104,10 +104,10 @@ static fl_code gather_sites(coord_study_status *out, coord_store *s, const coord
         site->site = &state->sites[i];
         site->member = &st->members[i];
         uint64_t with_counts;
-        FL_TRY(count_rounds(site, &with_counts, s, out->plan, err));
-        FL_TRY(count(s, "SELECT count(*) FROM contribution WHERE study = ? AND site = ?", st->name, site->site->name,
-                     &site->contributions, err));
-        site->epsilon = coord_epsilon(out->plan, site->rounds, with_counts);
+        FL_TRY(count_received(site, &with_counts, s, out->plan, err));
+        FL_TRY(count(s, "SELECT count(*) FROM round_site WHERE study = ? AND site = ?", st->name, site->site->name,
+                     &site->rounds, err));
+        site->epsilon = coord_epsilon(out->plan, site->contributions, with_counts);
         describe(site, st, now_ms);
         if (st->phase == COORD_OPEN && site->member->in_roster) {
             out->n_roster++;

@@ -333,6 +333,20 @@ static bool step(coord_host *h, coord_event *ev)
     return true;
 }
 
+/* What was received cannot be aggregated: a person has to look. */
+static bool pause_study(coord_host *h, uint32_t study)
+{
+    char name[WIRE_NAME_MAX];
+    fl_err err;
+    memcpy(name, h->state->studies[study].name, sizeof name);
+    if (coord_study_say(h->store, name, COORD_PAUSE, &err) || reload(h, &err)) {
+        coord_host_say(h, "%s", err.text);
+        return false;
+    }
+    coord_host_say(h, "study %s: paused: its round cannot be aggregated; `study resume` tries again", name);
+    return true;
+}
+
 static void fold(coord_host *h, uint32_t study)
 {
     coord_event ev = {.kind = COORD_EV_FOLDED, .study = study};
@@ -355,6 +369,8 @@ static void fold(coord_host *h, uint32_t study)
     } else {
         coord_host_say(h, "%s", err.text);
         ev.kind = COORD_EV_FOLD_FAILED;
+        if (rc == FL_EREFUSED && pause_study(h, study)) /* the same numbers would be refused again, for ever */
+            ev.kind = COORD_EV_CHANGED;
     }
     step(h, &ev);
 }

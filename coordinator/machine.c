@@ -384,6 +384,10 @@ static void on_join(coord_state *s, const coord_event *ev, coord_actions *out, c
         reply_error(s, out, ev, WIRE_E_BAD_REQUEST, false, "join: another plan, or no declared patients");
         return;
     }
+    if (ev->request->u.join.declared_patients > s->max_declared) {
+        reply_error(s, out, ev, WIRE_E_BAD_REQUEST, false, "join: more declared patients than this consortium takes");
+        return;
+    }
     if (!m->joined || m->left || m->declared_patients != ev->request->u.join.declared_patients) {
         m->joined = true;
         m->left = false;
@@ -639,7 +643,7 @@ void coord_step(coord_state *s, const coord_event *ev, coord_actions *out)
             coord_study *st = &s->studies[i];
             if (ev->kind == COORD_EV_START || st->deadline_ms == 0)
                 st->deadline_ms = ev->now_ms + (int64_t)st->deadline_s * 1000;
-            if (st->phase == COORD_FOLDING)
+            if (st->phase == COORD_FOLDING && !st->paused)
                 act(out, COORD_FOLD)->study = i;
             else
                 advance(s, ev, out, st);
@@ -658,7 +662,7 @@ void coord_step(coord_state *s, const coord_event *ev, coord_actions *out)
     case COORD_EV_TIMER:
         s->timer_ms = 0;
         for (uint32_t i = 0; i < s->n_studies; i++)
-            if (s->studies[i].phase == COORD_FOLDING && ev->kind == COORD_EV_TIMER)
+            if (s->studies[i].phase == COORD_FOLDING && !s->studies[i].paused && ev->kind == COORD_EV_TIMER)
                 act(out, COORD_FOLD)->study = i;
             else
                 advance(s, ev, out, &s->studies[i]);

@@ -78,6 +78,7 @@ typedef struct coord_study {
 typedef struct coord_state {
     char name[WIRE_NAME_MAX];
     uint64_t boot, n_sent;
+    uint64_t max_declared; /* patients a hospital may declare: its weight in the sum */
     uint32_t n_sites, n_studies;
     coord_site sites[COORD_MAX_SITES];
     coord_study studies[COORD_MAX_STUDIES];

@@ -125,6 +125,7 @@ fl_code coord_state_load(coord_state *state, coord_store *s, fl_err *err)
     memcpy(state->name, s->name, sizeof state->name);
     FL_TRY(coord_meta_get(s, "boot", &boot, err));
     state->boot = (uint64_t)boot;
+    state->max_declared = (uint64_t)s->max_declared;
     FL_TRY(load_sites(state, s, err));
     nn_plan *plan = malloc(sizeof *plan);
     if (!plan)

@@ -39,6 +39,7 @@ static fl_json *site_json(const view *v, const coord_site_status *s)
     fl_json_set_int(j, "rounds", (int64_t)s->rounds);
     fl_json_set_int(j, "contributions", (int64_t)s->contributions);
     fl_json_set_real(j, "epsilon", s->epsilon);
+    fl_json_set_bool(j, "epsilon_is_at_least", true); /* rounds that burned unseen are in the hospital's own ledger */
     fl_json_set_int(j, "ledger_size", (int64_t)s->site->head_size);
     fl_json_set_text(j, "state", s->state);
     if (v->now_ms >= 0 && s->site->seen_ms > 0)
@@ -123,7 +124,8 @@ static fl_code study_words(const view *v, const coord_study_status *st, fl_err *
     fprintf(out, "\n  epsilon of the whole plan %.3f at delta %s\n",
             coord_epsilon(st->plan, st->plan->rounds, nn_counts_rounds(st->plan, 0)), st->plan->delta);
     if (st->n_sites)
-        fprintf(out, "  %-20s %8s %7s %8s %9s  %s\n", "hospital", "patients", "rounds", "updates", "epsilon", "state");
+        fprintf(out, "  %-20s %8s %7s %8s %9s  %s\n", "hospital", "patients", "rounds", "updates",
+                "epsilon>=", "state");
     for (uint32_t i = 0; i < st->n_sites; i++) {
         const coord_site_status *s = &st->sites[i];
         fprintf(out, "  %-20s %8" PRIu64 " %7" PRIu64 " %8" PRIu64 " %9.3f  %s\n", s->site->name,

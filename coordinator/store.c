@@ -50,6 +50,7 @@ typedef struct settings {
     char name[WIRE_NAME_MAX];
     char host[256];
     int64_t port;
+    int64_t max_declared;
 } settings;
 
 /* clang-format off */
@@ -62,6 +63,9 @@ static const fl_config_row settings_rows[] = {
      .help = "Host name or address that hospitals dial; the server's certificate carries it."},
     {.section = "coordinator", .key = "port", .type = FL_CONFIG_INT, .offset = offsetof(settings, port),
      .size = sizeof(int64_t), .min = 1, .max = 65535, .fallback = "7443", .help = "The one TCP port."},
+    {.section = "coordinator", .key = "max_declared_patients", .type = FL_CONFIG_INT,
+     .offset = offsetof(settings, max_declared), .size = sizeof(int64_t), .min = 1, .max = 1e9, .fallback = "1000000",
+     .help = "A hospital that declares more patients than this cannot join: the number is its weight."},
 };
 /* clang-format on */
 #define N_SETTINGS (sizeof settings_rows / sizeof settings_rows[0])
@@ -125,6 +129,7 @@ static fl_code open_files(coord_store *s, fl_err *err)
     memcpy(s->name, set.name, sizeof s->name);
     memcpy(s->host, set.host, sizeof s->host);
     s->port = set.port;
+    s->max_declared = set.max_declared;
     FL_TRY(fl_objects_open(&s->objects, s->dir, err));
     FL_TRY(open_tables(s, fl_path(path, s->dir, "coordinator.db"), err));
     const char *owner = led_state(s->ledger)->node;
@@ -151,6 +156,7 @@ fl_code coord_store_open_memory(coord_store *s, const char *name, const uint8_t 
 {
     memset(s, 0, sizeof *s);
     snprintf(s->name, sizeof s->name, "%s", name);
+    s->max_declared = 1000000;
     fl_code rc;
     if ((rc = fl_sign_key_from_seed(&s->key, seed, err)) || (rc = fl_objects_open_memory(&s->objects, err)) ||
         (rc = open_tables(s, ":memory:", err)) || (rc = led_genesis(s->ledger, "coordinator", err)))
@@ -226,7 +232,7 @@ fl_code coord_store_make(const char *dir, const char *name, const char *host, in
 {
     char path[FL_PATH_MAX], address[WIRE_ADDRESS_MAX + 16], host_again[256];
     uint16_t port_again;
-    settings set = {.port = port};
+    settings set = {.port = port, .max_declared = 1000000};
     if (!wire_name_ok(name))
         return fl_fail(err, FL_EFORMAT, "%.80s: not a name: 1 to 63 of A-Z a-z 0-9 . _ -", name);
     if (strlen(host) > 253)

@@ -23,6 +23,7 @@ typedef struct coord_store {
     char name[WIRE_NAME_MAX]; /* of the coordinator */
     char host[256];
     int64_t port;
+    int64_t max_declared; /* coordinator.ini: max_declared_patients */
     fl_db *db;
     fl_objects *objects;
     led_ledger *ledger;

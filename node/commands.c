@@ -379,7 +379,7 @@ static const folder_command
     {"data list", "", "The data sets", read_options, 0, 0, how, &data_list},                                             \
     {"data remove", "", "Remove a patient: consent withdrawn", remove_options, 0, 0, how, &data_remove},                 \
     {"plan list", "", "Studies that the consortium proposes", read_options, 0, 0, how, &plan_list},                      \
-    {"plan show", "HASH|STUDY", "A plan in plain words, beside the policy", read_options, 1, 1, how, &plan_show},        \
+    {"plan show", "HASH|STUDY", "A plan in plain words, beside the policy", data_options, 1, 1, how, &plan_show},        \
     {"plan approve", "HASH", "Let a plan run", approve_options, 1, 1, how, &plan_approve},                               \
     {"status", "", "What the node does and why it waits", read_options, 0, 0, how, &status},                             \
     {"budget", "", "Spent and left, in epsilon and in rounds", budget_options, 0, 0, how, &budget},                      \

@@ -1,5 +1,6 @@
 #include "node/commands_parts.h"
 #include "node/data.h"
+#include "node/policies.h"
 
 #include <string.h>
 
@@ -40,13 +41,16 @@ static void print_report(FILE *out, const char *dataset, const node_data_report 
 int node_data_add_command(fl_cli *cli, node_session *s)
 {
     fl_err err = {0};
-    node_policy policy;
+    node_policies policies;
+    const node_policy *policy;
     node_data_report report = {0};
     const node_data_options options = {.one_image_per_patient = fl_cli_flag(cli, "one-image-per-patient")};
-    fl_code rc = node_policy_load(&policy, s->store->dir, &err);
+    fl_code rc = node_policies_load(&policies, s->store->dir, &err);
+    if (rc == FL_OK)
+        rc = node_policy_of(&policy, &policies, dataset_of(cli), &err);
     if (rc == FL_OK)
         rc = node_data_add(s->store, dataset_of(cli), fl_cli_value(cli, "labels"), cli->args, (size_t)cli->n_args,
-                           &options, &policy, cli->err, &report, &err);
+                           &options, policy, cli->err, &report, &err);
     if (rc == FL_OK || report.n_files > 0) {
         if (fl_cli_flag(cli, "json"))
             (void)node_print_json(cli, report_json(dataset_of(cli), &report));

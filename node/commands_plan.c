@@ -1,6 +1,6 @@
-#include "node/approve.h"
 #include "node/commands_parts.h"
 #include "node/data.h"
+#include "node/policies.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -46,12 +46,11 @@ static const char *plan_word(const node_plan *p)
 }
 
 /* The policy as the file has it now, and the plans beside it. */
-static fl_code read_policy(node_policy *policy, node_session *s, fl_err *err)
+static fl_code read_policies(node_policies *policies, node_session *s, fl_err *err)
 {
-    FL_TRY(node_policy_load(policy, s->store->dir, err));
+    FL_TRY(node_policies_load(policies, s->store->dir, err));
     if (!s->is_live) { /* the daemon keeps it true by itself */
-        node_policy_apply(s->state, policy);
-        node_approvals_apply(s->store, s->state, policy);
+        node_policies_apply(s->store, s->state, policies);
     }
     return FL_OK;
 }
@@ -81,20 +80,30 @@ int node_plan_list_command(fl_cli *cli, node_session *s)
     return 0;
 }
 
+/* --dataset, or the one it was approved for, or the first. */
+static const char *wanted_dataset(const fl_cli *cli, const node_session *s, uint32_t plan,
+                                  const node_policies *policies)
+{
+    const char *typed = fl_cli_value(cli, "dataset");
+    return typed ? typed : node_plan_dataset(s->store, &s->state->plans[plan], policies);
+}
+
 int node_plan_show_command(fl_cli *cli, node_session *s)
 {
     fl_err err = {0};
-    node_policy policy;
+    node_policies policies;
+    const node_policy *policy;
     uint32_t index;
     fl_json *j;
-    if (find_plan(s->state, cli->args[0], true, &index, &err) || read_policy(&policy, s, &err))
+    if (find_plan(s->state, cli->args[0], true, &index, &err) || read_policies(&policies, s, &err) ||
+        node_policy_of(&policy, &policies, wanted_dataset(cli, s, index, &policies), &err))
         return fl_cli_fail(cli, &err);
     if (fl_cli_flag(cli, "json")) {
-        if (node_plan_json(&j, s->store, s->state, &policy, index, &err))
+        if (node_plan_json(&j, s->store, s->state, policy, index, &err))
             return fl_cli_fail(cli, &err);
         return node_print_json(cli, j);
     }
-    if (node_plan_against_policy(cli->out, s->store, s->state, &policy, index, &err))
+    if (node_plan_against_policy(cli->out, s->store, s->state, policy, index, &err))
         return fl_cli_fail(cli, &err);
     return 0;
 }
@@ -102,7 +111,8 @@ int node_plan_show_command(fl_cli *cli, node_session *s)
 int node_plan_approve_command(fl_cli *cli, node_session *s)
 {
     fl_err err = {0};
-    node_policy policy;
+    node_policies policies;
+    const node_policy *policy;
     node_cost cost;
     uint32_t index;
     const char *dataset = fl_cli_value(cli, "dataset"), *by = fl_cli_value(cli, "by");
@@ -113,23 +123,26 @@ int node_plan_approve_command(fl_cli *cli, node_session *s)
         (void)fl_cli_fail(cli, &err);
         return fl_cli_value(cli, "wait") ? NODE_EXIT_LATER : fl_exit_code(rc);
     }
-    if (rc || read_policy(&policy, s, &err))
+    if (rc || read_policies(&policies, s, &err) || node_policy_of(&policy, &policies, dataset, &err))
         return fl_cli_fail(cli, &err);
     const node_plan *p = &s->state->plans[index];
-    bool before = node_approval_stands(s->store, p, &policy);
-    if (node_approve(s->store, s->state, &policy, index, by, dataset, &err))
+    bool before = node_approval_stands(s->store, p, policy);
+    if (node_approve(s->store, s->state, policy, index, by, dataset, &err))
         return fl_cli_fail(cli, &err);
+    node_policies_apply(s->store, s->state, &policies); /* of the others, too */
     s->changed = true;
     if (before) {
         fprintf(cli->out, "study %s: was approved before; nothing changes\n", p->study);
         return 0;
     }
-    if (node_plan_cost(&cost, s->state, &policy, index, s->state->filter.order, &err))
+    if (node_plan_cost(&cost, s->state, policy, index, s->state->filter.order, &err))
         return fl_cli_fail(cli, &err);
     fprintf(cli->out,
             "study %s: approved by %s for data set %s\n"
-            "its %u rounds bring epsilon from %.3f to %.3f of %g at delta %g\n",
-            p->study, by, dataset, p->rounds, cost.epsilon_promised, cost.epsilon_after, cost.epsilon_cap, cost.delta);
+            "its %u rounds bring epsilon from %.3f to %.3f of %g at delta %g, for every patient and for life\n"
+            "after them %llu more rounds like these would fit\n",
+            p->study, by, dataset, p->rounds, cost.epsilon_promised, cost.epsilon_after, cost.epsilon_cap, cost.delta,
+            (unsigned long long)(cost.room - cost.rounds));
     return 0;
 }
 
@@ -311,12 +324,12 @@ static fl_code gather(fl_json *j, FILE *out, const node_session *s, const node_p
 int node_budget_command(fl_cli *cli, node_session *s)
 {
     fl_err err = {0};
-    node_policy policy;
+    node_policies policies;
     bool json = fl_cli_flag(cli, "json");
     fl_json *j = fl_json_object();
-    fl_code rc = read_policy(&policy, s, &err);
+    fl_code rc = read_policies(&policies, s, &err);
     if (rc == FL_OK)
-        rc = gather(j, json ? NULL : cli->out, s, &policy, fl_cli_value(cli, "study"), &err);
+        rc = gather(j, json ? NULL : cli->out, s, &policies.list[0], fl_cli_value(cli, "study"), &err);
     if (rc == FL_OK && json)
         return node_print_json(cli, j);
     fl_json_free(j);

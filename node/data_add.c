@@ -656,8 +656,7 @@ fl_code node_data_add(node_store *s, const char *dataset, const char *labels, ch
 {
     memset(report, 0, sizeof *report);
     if (strcmp(dataset, policy->dataset) != 0)
-        return fl_fail(err, FL_EREFUSED, "data set %.63s: policy.ini is for %s: one data set for now", dataset,
-                       policy->dataset);
+        return fl_fail(err, FL_EREFUSED, "data set %.63s: the policy is for %s", dataset, policy->dataset);
     adder a = {.s = s, .dataset = dataset, .options = options, .out = out, .report = report};
     fl_buf_init(&a.bytes, IMG_MAX_FILE_BYTES);
     fl_code rc = node_orphans_drop(s, err);

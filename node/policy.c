@@ -266,24 +266,27 @@ fl_code node_policy_record(node_store *s, node_state *state, const node_policy *
     return FL_OK;
 }
 
-void node_policy_apply(node_state *state, const node_policy *p)
+void node_policy_apply_to(node_state *state, uint32_t i, const node_policy *p)
 {
     char why[200];
-    for (uint32_t i = 0; i < state->n_plans; i++) {
-        node_plan *plan = &state->plans[i];
-        plan->within_policy = !node_policy_breaks(p, plan, why) && p->declared_patients > 0;
-        plan->min_cohort = p->min_cohort;
-        if (!plan->approved)
-            plan->declared_patients = p->declared_patients;
-        else if (plan->declared_patients != p->declared_patients)
-            plan->within_policy = false;
-        plan->cost = plan->readable && state->has_filter
-                         ? dp_debit_cost(&state->filter, plan->rate, plan->noise_variance, plan->clip_units,
-                                         plan->local_steps)
-                         : INFINITY;
-        plan->metrics_cost = plan->readable && state->has_filter && plan->metrics_every > 0
-                                 ? dp_release_cost(&state->filter, dp_multiplier_micro(plan->metrics_variance, 1),
-                                                   plan->metrics_partitions)
-                                 : 0;
-    }
+    node_plan *plan = &state->plans[i];
+    plan->within_policy = !node_policy_breaks(p, plan, why) && p->declared_patients > 0;
+    plan->min_cohort = p->min_cohort;
+    if (!plan->approved)
+        plan->declared_patients = p->declared_patients;
+    else if (plan->declared_patients != p->declared_patients)
+        plan->within_policy = false;
+    plan->cost = plan->readable && state->has_filter ? dp_debit_cost(&state->filter, plan->rate, plan->noise_variance,
+                                                                     plan->clip_units, plan->local_steps)
+                                                     : INFINITY;
+    plan->metrics_cost = plan->readable && state->has_filter && plan->metrics_every > 0
+                             ? dp_release_cost(&state->filter, dp_multiplier_micro(plan->metrics_variance, 1),
+                                               plan->metrics_partitions)
+                             : 0;
+}
+
+void node_policy_apply(node_state *state, const node_policy *p)
+{
+    for (uint32_t i = 0; i < state->n_plans; i++)
+        node_policy_apply_to(state, i, p);
 }

@@ -1,8 +1,8 @@
 /*
  * node_policy - what the hospital allows: policy.ini, typed by people of the hospital, read through a table.
  *
- * The plan states exact terms, the policy states limits; outside them the node refuses and never negotiates. One policy
- * and one data set for now: a section such as [dataset ct] is refused as unknown.
+ * The plan states exact terms, the policy states limits; outside them the node refuses and never negotiates. This
+ * is the policy of one data set; node/policies.h has the file's others.
  *
  * The ledger's POLICY entry is what counts for an auditor. node_policy_record keeps it equal to the file.
  */
@@ -50,5 +50,6 @@ fl_code node_policy_record(node_store *s, node_state *state, const node_policy *
  * approved: an approved plan whose number of patients was changed since is outside the policy. No I/O. The host calls it
  * at load and after node_policy_record. */
 void node_policy_apply(node_state *state, const node_policy *p);
+void node_policy_apply_to(node_state *state, uint32_t plan, const node_policy *p); /* one plan */
 
 #endif

@@ -5,9 +5,9 @@
 #include "base/log.h"
 #include "base/service.h"
 #include "crypto/cert.h"
-#include "node/approve.h"
 #include "node/commands.h"
 #include "node/host.h"
+#include "node/policies.h"
 #include "node/worker.h"
 #include "proto/net/client.h"
 #include "proto/net/control.h"
@@ -33,7 +33,7 @@ typedef struct program {
     fl_lock lock;
     node_store store;
     node_settings settings;
-    node_policy policy;
+    node_policies policies;
     node_host *host;
     fl_inbox *inbox;
     wire_client *client;
@@ -95,6 +95,12 @@ static void set_timer(void *ctx, int64_t at_ms)
     ((program *)ctx)->timer_ms = at_ms;
 }
 
+/* The images that a plan was approved for, and no others. */
+static const char *dataset_of(const program *p, uint32_t plan)
+{
+    return node_plan_dataset(&p->store, &node_host_state(p->host)->plans[plan], &p->policies);
+}
+
 static fl_code make_job(program *p, const node_training *what, node_job **out, fl_err *err)
 {
     node_job *job = calloc(1, sizeof *job);
@@ -112,9 +118,10 @@ static fl_code make_job(program *p, const node_training *what, node_job **out, f
                           : fl_fail(err, FL_EENV, "training: out of memory");
     }
     if (rc == FL_OK)
-        rc = node_data_list_for(&job->rows, &p->store, p->policy.dataset, &job->plan, NODE_SPLIT_TRAIN, err);
+        rc = node_data_list_for(&job->rows, &p->store, dataset_of(p, what->plan), &job->plan, NODE_SPLIT_TRAIN, err);
     if (rc == FL_OK && nn_counts_in(&job->plan, what->round))
-        rc = node_data_list_for(&job->validation, &p->store, p->policy.dataset, &job->plan, NODE_SPLIT_VAL, err);
+        rc = node_data_list_for(&job->validation, &p->store, dataset_of(p, what->plan), &job->plan, NODE_SPLIT_VAL,
+                                err);
     fl_buf_fini(&json);
     fl_buf_fini(&model);
     if (rc) {
@@ -147,9 +154,9 @@ static void apply_policy(void *ctx, node_state *state)
     program *p = ctx;
     fl_err err;
     bool appended = false;
-    fl_code rc = node_policy_load(&p->policy, p->store.dir, &err);
+    fl_code rc = node_policies_load(&p->policies, p->store.dir, &err);
     if (rc == FL_OK && state->has_filter && (rc = fl_db_begin(p->store.db, &err)) == FL_OK) {
-        rc = node_policy_record(&p->store, state, &p->policy, 0, &appended, &err);
+        rc = node_policies_record(&p->store, state, &p->policies, &appended, &err);
         if (rc == FL_OK)
             rc = fl_db_commit(p->store.db, &err);
         else
@@ -159,8 +166,7 @@ static void apply_policy(void *ctx, node_state *state)
             fl_log(FL_ERROR, "ledger", "cannot be read again");
     }
     state->ledger_size = led_state(p->store.ledger)->n_entries;
-    node_policy_apply(state, &p->policy);
-    node_approvals_apply(&p->store, state, &p->policy);
+    node_policies_apply(&p->store, state, &p->policies);
     if (rc == FL_OK)
         return;
     fl_log(FL_ERROR, "policy", "%s; no round is taken until this is mended", err.text);
@@ -205,7 +211,7 @@ static fl_code start(program *p, const char *dir, fl_err *err)
                                      .timer = set_timer,
                                      .train = train,
                                      .apply_policy = apply_policy};
-    if ((rc = node_settings_load(&p->settings, dir, err)) || (rc = node_policy_load(&p->policy, dir, err)) ||
+    if ((rc = node_settings_load(&p->settings, dir, err)) || (rc = node_policies_load(&p->policies, dir, err)) ||
         (rc = fl_inbox_create(&p->inbox, INBOX_ITEMS, INBOX_BYTES, err)) ||
         (rc = fl_signals_start(p->inbox, IN_SIGNAL, err)) || (rc = connect_client(p, err)) ||
         (rc = node_worker_create(&p->worker, p->store.dir, (unsigned)p->settings.threads, on_job_done, p, err)) ||

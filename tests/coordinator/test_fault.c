@@ -185,6 +185,33 @@ static void a_model_that_cannot_be_published_is_folded_again(void **state)
     drop(w);
 }
 
+/* What is refused for its numbers would be refused again and again: the study waits for a person. */
+static void a_fold_that_is_refused_pauses_the_study(void **state)
+{
+    (void)state;
+    fl_err err;
+    wire_message r;
+    world *w = make(NULL, 3);
+    join_all(w);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(world_contribute(w, i, "s", i, &r), WIRE_RECEIPT);
+    assert_int_equal(world_of(w, "s")->round, 2);
+    exec(w, "UPDATE model SET released_hash = server_hash");
+    exec(w, "UPDATE model SET server_hash = (SELECT released_hash FROM model WHERE round = 0) WHERE round = 1");
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(world_contribute(w, i, "s", 10 + i, &r), WIRE_RECEIPT);
+    assert_non_null(strstr(w->said, "paused: its round cannot be aggregated"));
+    assert_true(world_of(w, "s")->paused && world_of(w, "s")->phase == COORD_FOLDING);
+    const size_t n = strlen(w->said);
+    world_pass(w, 600000);
+    assert_int_equal(strlen(w->said), n); /* not tried again by itself */
+    exec(w, "UPDATE model SET server_hash = released_hash");
+    assert_ok(coord_study_say(&w->store, "s", COORD_RESUME, &err), err);
+    assert_ok(coord_host_changed(w->host, &err), err);
+    assert_false(world_of(w, "s")->paused || world_of(w, "s")->phase == COORD_FOLDING);
+    drop(w);
+}
+
 static void a_head_that_was_not_stored_is_not_cosigned(void **state)
 {
     (void)state;
@@ -237,6 +264,7 @@ int main(void)
         cmocka_unit_test(whichever_row_of_a_contribution_fails_none_is_there),
         cmocka_unit_test(a_round_that_cannot_be_opened_is_opened_later),
         cmocka_unit_test(a_model_that_cannot_be_published_is_folded_again),
+        cmocka_unit_test(a_fold_that_is_refused_pauses_the_study),
         cmocka_unit_test(a_head_that_was_not_stored_is_not_cosigned),
         cmocka_unit_test(killed_after_any_request_it_ends_at_the_same_model),
     };

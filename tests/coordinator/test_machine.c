@@ -60,6 +60,17 @@ static wire_message released(world *w, uint32_t site, unsigned seed)
     return m;
 }
 
+static void a_weight_beyond_measure_is_refused(void **state)
+{
+    world *w = open_study(state, 1, 2, 2);
+    wire_message m = {.kind = WIRE_JOIN, .study = "s"}, r;
+    m.u.join.plan_hash = world_of(w, "s")->plan_hash;
+    m.u.join.declared_patients = 1000001;
+    assert_int_equal(error_of(world_call(w, 1, &m, &r), &r), WIRE_E_BAD_REQUEST);
+    m.u.join.declared_patients = 1000000;
+    assert_int_equal(world_call(w, 1, &m, &r), WIRE_OK);
+}
+
 static void no_round_opens_below_the_quorum(void **state)
 {
     world *w = open_study(state, 2, 3, 3);
@@ -624,6 +635,7 @@ static void noised_counts_out_of_all_range_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        rule(a_weight_beyond_measure_is_refused),
         rule(no_round_opens_below_the_quorum),
         rule(an_update_whose_ledger_was_not_shown_is_no_contribution),
         rule(a_round_closes_at_its_deadline_with_the_quorum),

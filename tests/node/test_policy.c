@@ -3,8 +3,8 @@
 #include <math.h>
 
 #include "imaging/image.h"
-#include "node/approve.h"
 #include "node/data.h"
+#include "node/policies.h"
 #include "privacy/replay.h"
 
 static const uint8_t seed[32] = {5};
@@ -160,6 +160,102 @@ static void ledger_is(hospital *h, const char *kinds)
     assert_int_equal(dp_replay_state(r)->n_entries, h->state->ledger_size);
     dp_replay_destroy(r);
     assert_string_equal(seen, kinds);
+}
+
+static const char two_sets[] = "[data]\ndeclared_patients = 100\n"
+                               "[data ct]\ndeclared_patients = 40\n"
+                               "[budget]\nepsilon = 9\nrungs = 2\n"
+                               "[limits ct]\nmin_noise_multiplier = 5\n"
+                               "[limits]\nmin_cohort = 3\n"
+                               "[images ct]\nallow_secondary_capture = yes\n";
+
+static void each_data_set_has_its_limits_and_all_have_one_budget(void **state)
+{
+    (void)state;
+    fl_err err;
+    node_policies *p = malloc(sizeof *p);
+    const node_policy *ct;
+    assert_ok(node_policies_parse(p, two_sets, "p", &err), err);
+    assert_int_equal(p->n, 2);
+    assert_string_equal(p->list[0].dataset, "main");
+    assert_int_equal(p->list[0].min_cohort, 3);
+    assert_string_equal(p->list[0].min_noise_multiplier, "0.3");
+    assert_int_equal(node_policy_allow(&p->list[0]), 0);
+    assert_ok(node_policy_of(&ct, p, "ct", &err), err);
+    assert_int_equal(ct->declared_patients, 40);
+    assert_string_equal(ct->min_noise_multiplier, "5");
+    assert_int_equal(ct->min_cohort, 2); /* what is not typed is the default, not main's */
+    assert_string_equal(ct->epsilon, "9");
+    assert_int_equal(ct->rungs, 2);
+    assert_int_equal(node_policy_allow(ct), IMG_ALLOW_CAPTURE);
+    assert_int_equal(node_policy_of(&ct, p, "mr", &err), FL_EREFUSED);
+    assert_says(err, "write [data mr] into policy.ini");
+    const struct {
+        const char *text, *says;
+    } wrong[] = {
+        {"[data]\n[budget ct]\nepsilon = 3\n", "p:2: [budget ct]: the budget is one"},
+        {"[limits ct]\nmin_cohort = 2\n", "p:1: [limits ct]: there is no [data ct]"},
+        {"[data ct]\n[data ct]\n", "p:2: [data ct]: the data set is there already"},
+        {"[data main]\ndeclared_patients = 1\n", "[data main]: the data set is there already"},
+        {"[data ct]\n\ndeclared_patient = 5\n", "p:3: [data] declared_patient"},
+        {"[data ct]\ndataset = mr\n", "the name stands in the section"},
+        {"[data c/t]\n", "p:1: [data c/t]"},
+        {"[limit ct]\n", "p:1: [limit ct]"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_int_equal(node_policies_parse(p, wrong[i].text, "p", &err), FL_EFORMAT);
+        assert_says(err, wrong[i].says);
+    }
+    free(p);
+}
+
+/* Two studies on two data sets: each by its own limits, both in one filter. */
+static void data_sets_share_the_budget(void **state)
+{
+    (void)state;
+    hospital h;
+    node_policies *p = malloc(sizeof *p);
+    const node_policy *ct;
+    open_hospital(&h, "9");
+    const uint32_t a = study_arrives(&h, "chest", 30, "8"), b = study_arrives(&h, "head", 30, "2"),
+                   c = study_arrives(&h, "back", 30, "8");
+    assert_ok(node_policies_parse(p, two_sets, "p", &h.err), h.err);
+    assert_ok(node_policy_of(&ct, p, "ct", &h.err), h.err);
+    p->list[0].min_cohort = p->list[1].min_cohort = 1;
+    node_policies_apply(&h.store, h.state, p);
+    /* the same plan is outside ct's limits and within main's */
+    assert_int_equal(node_approve(&h.store, h.state, ct, a, "Pat", "ct", &h.err), FL_EREFUSED);
+    assert_says(h.err, "noise_multiplier");
+    assert_ok(node_approve(&h.store, h.state, &p->list[0], a, "Pat", "main", &h.err), h.err);
+    strcpy(p->list[1].min_noise_multiplier, "0.3");
+    assert_ok(node_approve(&h.store, h.state, ct, b, "Pat", "ct", &h.err), h.err);
+    node_policies_apply(&h.store, h.state, p);
+    assert_true(h.state->plans[a].within_policy && h.state->plans[b].within_policy);
+    assert_int_equal(h.state->plans[a].declared_patients, 100);
+    assert_int_equal(h.state->plans[b].declared_patients, 40);
+    assert_string_equal(node_plan_dataset(&h.store, &h.state->plans[a], p), "main");
+    assert_string_equal(node_plan_dataset(&h.store, &h.state->plans[b], p), "ct");
+    /* what is promised on one data set is not there for the other */
+    assert_int_equal(node_approve(&h.store, h.state, ct, c, "Pat", "ct", &h.err), FL_EREFUSED);
+    assert_says(h.err, "over the budget");
+    /* a section that is gone stops its plans, and no others */
+    p->n = 1;
+    node_policies_apply(&h.store, h.state, p);
+    assert_true(h.state->plans[a].within_policy);
+    assert_false(h.state->plans[b].within_policy);
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY APPROVE_PLAN");
+    /* an edited budget is one POLICY for all, and one rung */
+    bool appended;
+    p->n = 2;
+    for (uint32_t i = 0; i < 2; i++)
+        strcpy(p->list[i].epsilon, "10");
+    assert_ok(node_policies_record(&h.store, h.state, p, &appended, &h.err), h.err);
+    assert_true(appended);
+    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY APPROVE_PLAN POLICY");
+    strcpy(p->list[0].epsilon, "11");
+    assert_int_equal(node_policies_record(&h.store, h.state, p, &appended, &h.err), FL_EREFUSED);
+    free(p);
+    close_hospital(&h);
 }
 
 static void approval_writes_policy_and_plan_and_fixes_the_order(void **state)
@@ -545,6 +641,8 @@ int main(void)
         cmocka_unit_test(a_wrong_policy_is_refused_with_line_and_key),
         cmocka_unit_test(images_are_let_in_only_as_the_policy_says),
         cmocka_unit_test(metrics_need_a_policy_that_permits_them),
+        cmocka_unit_test(each_data_set_has_its_limits_and_all_have_one_budget),
+        cmocka_unit_test(data_sets_share_the_budget),
         cmocka_unit_test(approval_writes_policy_and_plan_and_fixes_the_order),
         cmocka_unit_test(crashes_in_a_row_stop_the_plan_until_a_person_looks),
         cmocka_unit_test(a_plan_over_the_budget_is_refused_as_a_whole_with_numbers),
