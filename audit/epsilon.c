@@ -97,26 +97,40 @@ static fl_code read_segment(dp_segment *out, const fl_json *item, const char *th
     return FL_OK;
 }
 
+fl_code audit_segments_read(dp_segment **out, size_t *n, const char *text, size_t size, const char *name, fl_err *err)
+{
+    fl_json *list = NULL;
+    *out = NULL;
+    *n = 0;
+    FL_TRY(fl_json_parse(&list, text, size, name, err));
+    size_t count = fl_json_is_array(list) ? fl_json_count(list) : 0;
+    fl_code code = FL_OK;
+    if (count < 1 || count > SEGMENTS_MAX)
+        code = fl_fail(err, FL_EFORMAT, "%s: expected an array of 1 to %d segments", name, SEGMENTS_MAX);
+    if (code == FL_OK && !(*out = calloc(count, sizeof **out)))
+        code = fl_fail(err, FL_EENV, "%s: no memory left", name);
+    for (size_t i = 0; i < count && code == FL_OK; i++) {
+        char thing[300];
+        snprintf(thing, sizeof thing, "%.250s: segment %zu", name, i + 1);
+        code = read_segment(&(*out)[i], fl_json_at(list, i), thing, err);
+    }
+    fl_json_free(list);
+    if (code != FL_OK) {
+        free(*out);
+        *out = NULL;
+        return code;
+    }
+    *n = count;
+    return FL_OK;
+}
+
 static fl_code read_segments(schedule *s, const char *path, fl_err *err)
 {
     fl_buf text;
-    fl_json *list = NULL;
     fl_buf_init(&text, SEGMENTS_FILE_MAX);
     fl_code code = fl_file_read(&text, path, err);
     if (code == FL_OK)
-        code = fl_json_parse(&list, fl_buf_text(&text), text.size, path, err);
-    size_t n = code == FL_OK && fl_json_is_array(list) ? fl_json_count(list) : 0;
-    if (code == FL_OK && (n < 1 || n > SEGMENTS_MAX))
-        code = fl_fail(err, FL_EFORMAT, "%s: expected an array of 1 to %d segments", path, SEGMENTS_MAX);
-    if (code == FL_OK && !(s->segments = calloc(n, sizeof *s->segments)))
-        code = fl_fail(err, FL_EENV, "%s: no memory left", path);
-    for (size_t i = 0; i < n && code == FL_OK; i++) {
-        char thing[300];
-        snprintf(thing, sizeof thing, "%.250s: segment %zu", path, i + 1);
-        code = read_segment(&s->segments[i], fl_json_at(list, i), thing, err);
-        s->n = i + 1;
-    }
-    fl_json_free(list);
+        code = audit_segments_read(&s->segments, &s->n, fl_buf_text(&text), text.size, path, err);
     fl_buf_fini(&text);
     return code;
 }

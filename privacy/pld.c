@@ -11,8 +11,8 @@
 #include <stdlib.h>
 
 static const double SIGMA_MIN = 0.05, SIGMA_MAX = 1e4, STEPS_MAX = 1e9;
-static const double WIDTH_WANTED = 3e-5, WIDTH_ENOUGH = 5e-5; /* of the bracket, relative to epsilon */
-static const double EPSILON_LEAST = 1e-12;                    /* below, epsilon is as good as 0 */
+static const double WIDTH_WANTED = 4.5e-5, WIDTH_ENOUGH = 7e-5; /* of the bracket, relative to epsilon */
+static const double EPSILON_LEAST = 1e-12;                      /* below, epsilon is as good as 0 */
 static const double POINTS_MAX = 4194304, CELLS_MAX = 16777216;
 enum { PASSES_MAX = 6, GROUPS_MAX = 4096 };
 
@@ -118,6 +118,14 @@ static shape shape_at(const schedule *s, dp_way way, double t)
         .k = k, .mean = (after - before) / (2 * e), .variance = fmax((after - 2 * k + before) / (e * e), 1e-18)};
 }
 
+static double skewness_at(const schedule *s, dp_way way, double t)
+{
+    const double e = 0.04 * t, variance = shape_at(s, way, t).variance;
+    double third = cumulant(s, way, t + 2 * e) - 2 * cumulant(s, way, t + e) + 2 * cumulant(s, way, t - e) -
+                   cumulant(s, way, t - 2 * e);
+    return third / (2 * e * e * e) / (variance * sqrt(variance));
+}
+
 /* exp(y^2 / 2) times the normal tail beyond y */
 static double scaled_tail(double y)
 {
@@ -137,6 +145,7 @@ typedef struct guess {
     double epsilon, tilt; /* K'(tilt) = epsilon */
     double folded;        /* what mass outside the window may move epsilon by, relatively */
     double round_off;     /* of masses, relative to the largest, for each step */
+    bool is_rough;        /* the tilted law is far from normal */
 } guess;
 
 static guess guess_epsilon(const schedule *s, dp_way way)
@@ -153,7 +162,12 @@ static guess guess_epsilon(const schedule *s, dp_way way)
         double sd = sqrt(shape_at(s, way, 1e-3).variance);
         epsilon = dp_gauss_epsilon(1, (dp_bracket){.low = sd, .high = sd}, s->delta).high;
     }
-    return (guess){.epsilon = fmax(epsilon, 1e-9), .tilt = sqrt(low * high), .folded = 2e-7, .round_off = 5e-14};
+    const double t = sqrt(low * high);
+    return (guess){.epsilon = fmax(epsilon, 1e-9),
+                   .tilt = t,
+                   .folded = 2e-7,
+                   .round_off = 5e-14,
+                   .is_rough = fabs(skewness_at(s, way, t)) > 0.8};
 }
 
 static double tilt_for(const schedule *s, dp_way way, double epsilon)
@@ -322,7 +336,7 @@ static fl_code bracket_way(dp_bracket *out, const schedule *s, dp_way way, doubl
 {
     guess g = guess_epsilon(s, way);
     *out = (dp_bracket){.low = 0, .high = way == DP_ADD ? renyi_bound(s, g.tilt) : INFINITY};
-    double h = grid_for(s, g);
+    double h = grid_for(s, g) * (g.is_rough ? 3 : 1); /* first see where epsilon is, cheaply */
     bool is_last = false;
     for (int pass = 0; pass < PASSES_MAX && !is_last; pass++) {
         const double width = out->high - out->low;
