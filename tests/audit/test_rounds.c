@@ -130,11 +130,38 @@ static void a_reserve_that_is_not_of_the_coordinators_round_is_found(void **stat
            "with 1000 declared patients, the coordinator's ROSTER says 500");
 }
 
+/* The head that was seen before the RELEASE, genuine as it is. */
+static void earlier_head(dp_entry *e)
+{
+    if (e->round >= 2 && e->round <= ROUNDS)
+        SET(e->checkpoint, node_lines.rounds[e->round - 1].released);
+}
+
+/* An excuse for lost lines, after the last head that anybody saw. */
+static void restored(dp_entry *e)
+{
+    e->kind = DP_RESTORE;
+    SET(e->study, "");
+    SET(e->reason, "restored");
+    e->missing = 0;
+    e->witness_size = e->seq + 5;
+    hash_of(e->witness_root, '7');
+}
+
 static void a_false_receipt_or_no_witness_is_found(void **state)
 {
     (void)state;
     expect(true, (change){DP_ACK, 1, other_receipt}, "the receipt in ACK is not signed by the coordinator hub");
     expect(true, (change){DP_ACK, ROUNDS, no_head}, "ACK without a head");
+    expect(true, (change){DP_ACK, ROUNDS, earlier_head}, "ACK saw a head of 11 entries, before the RELEASE");
+    expect(true, (change){DP_REFUSE, 0, restored},
+           "RESTORE, and the coordinator's ledger holds no head of what came after it");
+}
+
+static void two_heads_of_one_size(dp_entry *e)
+{
+    e->members[0].n = 5;
+    hash_of(e->members[0].hash, e->round % 2 ? 'a' : 'b');
 }
 
 static void drop_second(dp_entry *e)
@@ -195,6 +222,8 @@ static void a_coordinator_that_changes_members_weights_or_heads_is_found(void **
     expect(false, (change){DP_ROUND_OPEN, 3, other_head}, "ROUND_OPEN saw other lines up to entry 12");
     expect(false, (change){DP_ROUND_OPEN, 3, older_head},
            "ROUND_OPEN has a head of north of 7 entries, after one of 8");
+    expect(false, (change){DP_ROUND_OPEN, 0, two_heads_of_one_size},
+           "ROUND_OPEN has another head of north of the same 5 entries than before");
     expect(false, (change){DP_ROUND_OPEN, 4, longer_head}, "ROUND_OPEN saw a head of 1016 entries, this ledger has");
     expect(false, (change){DP_RECEIVED, 1, fewer_bytes}, "the coordinator RECEIVED 4092 bytes of debit");
 }

@@ -236,6 +236,20 @@ static void every_hospital_of_a_coordinator_comes_in_one_go_and_is_cosigned(void
                          FL_OK);
     }
     assert_int_equal(n_signed, 1);
+
+    /* and is taken with no other, also where its record's hash would be right */
+    witness_store again;
+    const witness_head *first = &s.heads[0];
+    char note[4096];
+    size_t n_note = first->n_note;
+    assert_true(first->is_signed && n_note < sizeof note);
+    memcpy(note, s.text.bytes + first->note_at, n_note);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(witness_store_begin(&again, s.vkey, NULL), FL_OK);
+        assert_int_equal(witness_store_add(&again, first, note, n_note, NULL) == FL_OK, i == 0);
+        witness_store_fini(&again);
+        note[n_note - 20] = note[n_note - 20] == 'A' ? 'B' : 'A';
+    }
     witness_store_fini(&s);
     fl_buf_fini(&bytes);
     fl_path(path, dir, "hospitals.key");

@@ -111,6 +111,16 @@ static void an_update_whose_ledger_was_not_shown_is_no_contribution(void **state
     other.sequence = 0;
     l->inclusion[0].bytes[3] ^= 1;
     assert_int_equal(error_of(world_call(w, 0, &other, &r), &r), WIRE_E_NO_PROOF);
+    /* a line that says another length than the update's */
+    wire_message shorter = {.kind = WIRE_RELEASED, .study = "s", .round = st->round};
+    world_debit(shorter.debit, 1, 1);
+    shorter.u.released.announce_hash = st->announce_hash;
+    shorter.u.released.update_bytes = st->update_bytes - 1;
+    lines_release(&w->lines[1], &shorter, "b");
+    shorter.u.released.update_bytes++;
+    assert_int_equal(world_show_lines(w, 1, &r), WIRE_COSIGNED);
+    lines_prove(&w->lines[1], &shorter);
+    assert_int_equal(error_of(world_call(w, 1, &shorter, &r), &r), WIRE_E_NO_PROOF);
 }
 
 static void a_round_closes_at_its_deadline_with_the_quorum(void **state)

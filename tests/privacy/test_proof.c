@@ -114,6 +114,12 @@ static void no_other_head_passes(void **state)
             proof[n] = naive[0][1];
             assert_false(dp_consistency_verify(from, &old, to, &new, proof, n + 1));
             assert_false(dp_consistency_verify(to, &old, from, &new, proof, n));
+            /* roots of so many lines that say they are of others: whoever signs a head signs its size */
+            assert_false(dp_consistency_verify(from, &old, to + 128, &new, proof, n));
+            if (from % 4 == 3 && to == from + 1)
+                assert_false(dp_consistency_verify(from / 2, &old, to / 2, &new, proof, n));
+            if (to > 8 * from)
+                assert_false(dp_consistency_verify(from, &old, from + 1, &new, proof, n));
             assert_false(dp_consistency_verify(from, &naive[0][from - 1 ? from - 1 : to], to, &new, proof, n));
             old.bytes[31] ^= 0x80;
             assert_false(dp_consistency_verify(from, &old, to, &new, proof, n));
@@ -168,6 +174,9 @@ static void every_line_is_proven_under_every_head(void **state)
             assert_false(
                 dp_inclusion_verify(line, strlen(line), seq == size ? 0 : seq + 1, size, &naive[0][size], proof, n));
             assert_false(dp_inclusion_verify("x", 1, seq, size, &naive[0][size], proof, n));
+            assert_false(dp_inclusion_verify(line, strlen(line), seq, 4 * MOST, &naive[0][size], proof, n));
+            if (n > 0 && (seq == 1 || seq == size))
+                assert_false(dp_inclusion_verify(line, strlen(line), 1, 1, &naive[0][size], proof, n));
             if (n == 0)
                 continue;
             assert_false(dp_inclusion_verify(line, strlen(line), seq, size, &naive[0][size], proof, n - 1));

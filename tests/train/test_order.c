@@ -19,6 +19,8 @@ static struct {
     size_t n;
 } wipes[WIPES_MAX];
 static size_t n_wipes;
+static atomic_bool stop; /* set when so many patients were asked for; 0: never */
+static size_t n_until_stop;
 
 void fl_wipe(void *bytes, size_t n)
 {
@@ -60,6 +62,8 @@ uint64_t fl_csprng_u64(fl_csprng *r)
     pthread_mutex_lock(&mutex);
     assert_true(n_events < EVENTS_MAX);
     events[n_events++] = 'S';
+    if (n_until_stop > 0 && --n_until_stop == 0)
+        atomic_store(&stop, true);
     uint64_t x = fl_rng_u64(&rng);
     pthread_mutex_unlock(&mutex);
     return x;
@@ -121,6 +125,7 @@ static void run(unsigned threads, const atomic_bool *cancel, fl_code expected, n
     for (size_t i = 0; i < dp_noised_size(u); i++)
         is_zero &= dp_noised_values(u)[i] == 0;
     assert_int_equal(is_zero, expected != FL_OK);
+    assert_int_equal(dp_noised_draws(u), expected == FL_OK ? p->local_steps : 0);
     free(w);
     dp_noised_destroy(u);
     nn_trainer_destroy(t);
@@ -157,6 +162,11 @@ static void a_cancelled_update_leaves_nothing_behind(void **state)
     nn_plan p;
     run(2, &cancel, FL_EBUSY, &p);
     assert_string_equal(events, "");
+    /* nor on its way: in the second of three steps, while patients are sampled */
+    n_until_stop = 2 * PATIENTS - 3;
+    run(2, &stop, FL_EBUSY, &p);
+    assert_int_equal(n_until_stop, 0);
+    assert_non_null(strchr(events, 'S'));
 }
 
 int main(void)
