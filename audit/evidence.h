@@ -84,7 +84,8 @@ fl_code audit_check_node(audit_evidence *node, const audit_evidence *coordinator
                          fl_err *err) FL_MUST_USE;
 /*
  * What a coordinator's ledger says that replay.h does not ask: the members of a ROUND_OPEN are the ROSTER's, an AGGREGATE
- * weighs them as the ROSTER declares, and no hospital's head in it goes back or changes under the same size.
+ * weighs them as the ROSTER declares, a RECEIVED (of version 2) holds a head, and no hospital's head in it goes back or
+ * changes under the same size.
  */
 fl_code audit_check_coordinator(audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
 

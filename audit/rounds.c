@@ -9,6 +9,7 @@ static const char WHY_MODEL[] = "the hospital trained on something that the coor
 static const char WHY_ROSTER[] = "updates from somebody who was not invited could be in the model";
 static const char WHY_WEIGHT[] = "a hospital would count for more or less than it declared";
 static const char WHY_HEAD[] = "the ledger was rewritten or cut off after others had seen it";
+static const char WHY_UNSEEN[] = "the update went out before its debit was witnessed";
 static const char WHY_KEY[] = "somebody else could have written this ledger";
 
 enum { BY_ROSTER, BY_MEMBER, BY_ANNOUNCE }; /* kinds of names in a dp_map */
@@ -89,6 +90,11 @@ static void check_roster(void *context, const dp_entry *e)
         keep_roster(c, e);
         return;
     }
+    if (e->kind == DP_RECEIVED) { /* the programs that wrote version 1 did not insist */
+        if (e->v > 1 && !e->checkpoint[0])
+            audit_find(list, e->seq, WHY_UNSEEN, "RECEIVED from %s without a head of its ledger", e->member);
+        return;
+    }
     const roster *r = roster_of(c, e->study);
     if (!r)
         return; /* the replay says so */
@@ -137,8 +143,9 @@ static void check_open_heads(void *context, const dp_entry *e)
 fl_code audit_check_coordinator(audit_evidence *coordinator, fl_err *err)
 {
     member_check c = {.coordinator = coordinator};
-    fl_code code = audit_evidence_each(coordinator, AUDIT_KIND(ROSTER) | AUDIT_KIND(ROUND_OPEN) | AUDIT_KIND(AGGREGATE),
-                                       NULL, check_roster, &c, err);
+    fl_code code = audit_evidence_each(
+        coordinator, AUDIT_KIND(ROSTER) | AUDIT_KIND(ROUND_OPEN) | AUDIT_KIND(RECEIVED) | AUDIT_KIND(AGGREGATE), NULL,
+        check_roster, &c, err);
     if (code == FL_OK)
         code = audit_evidence_each(coordinator, AUDIT_KIND(ROUND_OPEN), NULL, check_open_heads, &c, err);
     if (code == FL_OK && c.failed)

@@ -225,6 +225,7 @@ static void a_coordinator_that_changes_members_weights_or_heads_is_found(void **
     expect(false, (change){DP_ROUND_OPEN, 0, two_heads_of_one_size},
            "ROUND_OPEN has another head of north of the same 5 entries than before");
     expect(false, (change){DP_ROUND_OPEN, 4, longer_head}, "ROUND_OPEN saw a head of 1016 entries, this ledger has");
+    expect(false, (change){DP_RECEIVED, 1, no_head}, "RECEIVED from north without a head of its ledger");
     expect(false, (change){DP_RECEIVED, 1, fewer_bytes}, "the coordinator RECEIVED 4092 bytes of debit");
 }
 
