@@ -4,6 +4,7 @@
 #include "privacy/replay_state.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -297,6 +298,12 @@ fl_code dp_replay_would(dp_replay *r, const dp_entry *e, fl_err *err)
     return code;
 }
 
+/* A multiplier below a millionth is debited as none, and no noise is no protection. */
+static double rdp_of(const dp_charge *c, unsigned order)
+{
+    return c->segment.sigma > 0 ? dp_rdp_compose(&c->segment, 1, order) : INFINITY;
+}
+
 double dp_replay_epsilon(const dp_replay *r, const char *study, double delta, unsigned *best_order)
 {
     const dp_ledger_state *s = &r->state;
@@ -306,7 +313,7 @@ double dp_replay_epsilon(const dp_replay *r, const char *study, double delta, un
         double rdp = 0;
         for (size_t j = 0; j < s->n_charges; j++) {
             if (!study || strcmp(s->charges[j].study, study) == 0)
-                rdp += dp_rdp_compose(&s->charges[j].segment, 1, dp_orders[i]);
+                rdp += rdp_of(&s->charges[j], dp_orders[i]);
         }
         double epsilon = rdp > 0 ? dp_rdp_to_epsilon(rdp, dp_orders[i], delta) : 0;
         if (i == 0 || epsilon < best) {

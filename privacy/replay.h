@@ -70,7 +70,7 @@ typedef struct dp_debit {
 /* What was charged with the same terms: for accountants. Per study; OTHER_RELEASE has q = 1 and R = 1. */
 typedef struct dp_charge {
     char study[DP_NAME_SIZE];
-    dp_segment segment;      /* sigma = dp_multiplier(S2, R), rounded down to millionths */
+    dp_segment segment;      /* sigma = dp_multiplier(S2, R), rounded down to millionths; 0: no noise */
     uint64_t noise_variance; /* S2 */
     uint32_t clip_units;     /* R */
     double coordinate_draws; /* integers drawn, over all steps; at least that many */
@@ -163,7 +163,7 @@ const dp_approval *dp_replay_approval(const dp_replay *r, const char *study, con
 fl_code dp_replay_would(dp_replay *r, const dp_entry *e, fl_err *err) FL_MUST_USE;
 
 /* Epsilon of the charges of one study (NULL: all) at delta, over the default integer orders, at which the discrete
- * Gaussian costs what the continuous one does; 0 when there are none. */
+ * Gaussian costs what the continuous one does; 0 when there are none, infinite when one of them has no noise. */
 double dp_replay_epsilon(const dp_replay *r, const char *study, double delta, unsigned *best_order);
 
 /*

@@ -49,6 +49,8 @@ static fl_code select_charges(selection *out, const dp_ledger_state *s, const ch
         if (c->segment.steps == 0)
             continue;
         double variance = (double)c->noise_variance;
+        if (!(c->segment.sigma > 0))
+            return fl_fail(err, FL_EREFUSED, "bounds: a debit without noise: epsilon is infinite");
         if (!(variance >= VARIANCE_MIN))
             return fl_fail(err, FL_EREFUSED,
                            "bounds: noise variance %" PRIu64

@@ -506,8 +506,8 @@ static fl_code apply_other_release(dp_replay *r, const dp_entry *e, fl_err *err)
         with->other_cost = cost;
         FL_TRY(dp_remember(r, DP_BY_OTHER, e->debit, "", 0, position, err));
     }
-    if (!dp_micro_parse(&micro, e->noise_multiplier) || micro == 0)
-        return FL_OK; /* without noise there is no finite segment; the filter holds infinity */
+    if (!dp_micro_parse(&micro, e->noise_multiplier))
+        micro = 0; /* as in cost_of: no noise */
     double sigma = (double)micro / 1e6;
     dp_charge charge = {
         .segment = {.q = 1, .sigma = sigma, .steps = e->steps},

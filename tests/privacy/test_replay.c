@@ -483,6 +483,29 @@ static void the_first_policy_holds_for_life(void **state)
     bench_fini(&b);
 }
 
+/* Noise of less than a millionth of the clip, in numbers that are each in range. */
+static void a_debit_without_noise_is_infinite(void **state)
+{
+    (void)state;
+    double low, high;
+    fl_err err;
+    bench b;
+    for (unsigned i = 0; i < 2; i++) {
+        start_node(&b);
+        maker_entry(&b.m, &e, i == 0 ? DP_RESERVE : DP_OTHER_RELEASE);
+        e.noise_variance = 8;
+        e.clip_units = 1u << 30;
+        SET(e.noise_multiplier, "0");
+        feed_entry(&b);
+        expect(&b, i == 0 ? "RESERVE exceeds the budget" : "OTHER_RELEASE without noise");
+        assert_true(dp_replay_epsilon(b.r, NULL, 1e-5, NULL) == INFINITY);
+        assert_true(dp_filter_epsilon_spent(&dp_replay_state(b.r)->filter) == INFINITY);
+        assert_int_equal(dp_replay_bounds(b.r, NULL, 1e-5, &low, &high, &err), FL_EREFUSED);
+        assert_true(low == 0 && high == INFINITY);
+        bench_fini(&b);
+    }
+}
+
 /* A policy changes the cap, never the sum: lower, raised on its rung, and of another data set. */
 static void what_is_spent_outlives_every_policy(void **state)
 {
@@ -1045,6 +1068,7 @@ int main(void)
         cmocka_unit_test(nothing_comes_after_close_or_before_genesis),
         cmocka_unit_test(what_genesis_says_is_checked),
         cmocka_unit_test(the_first_policy_holds_for_life),
+        cmocka_unit_test(a_debit_without_noise_is_infinite),
         cmocka_unit_test(what_is_spent_outlives_every_policy),
         cmocka_unit_test(the_newest_policy_of_a_data_set_counts),
         cmocka_unit_test(other_releases_are_charged_or_found),
