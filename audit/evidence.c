@@ -1,6 +1,7 @@
 #include "audit/evidence.h"
 
 #include "base/file.h"
+#include "privacy/entry.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -345,7 +346,9 @@ fl_code audit_evidence_each(const audit_evidence *e, uint32_t kinds, const char 
     for (const char *p = fl_buf_text(&e->file), *end = p + e->file.size; p < end;) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
         size_t n = newline ? (size_t)(newline - p) : (size_t)(end - p);
-        if (looks_like(p, n, kinds) && memmem(p, n, second, n_second) && dp_entry_parse(entry, p, n, NULL) == FL_OK)
+        /* the strict reading is done, and what is not canonical was found: this one is only for the values */
+        if (looks_like(p, n, kinds) && memmem(p, n, second, n_second) &&
+            dp_entry_read(entry, p, n, true, NULL) == FL_OK)
             visit(context, entry);
         p += n + (newline != NULL);
     }

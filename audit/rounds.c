@@ -82,37 +82,6 @@ static const roster *roster_of(const member_check *c, const char *study)
     return at == DP_MAP_NONE ? NULL : (const roster *)c->rosters + at;
 }
 
-static void check_roster(void *context, const dp_entry *e)
-{
-    member_check *c = context;
-    audit_findings *list = &c->coordinator->findings;
-    if (e->kind == DP_ROSTER) {
-        keep_roster(c, e);
-        return;
-    }
-    if (e->kind == DP_RECEIVED) { /* the programs that wrote version 1 did not insist */
-        if (e->v > 1 && !e->checkpoint[0])
-            audit_find(list, e->seq, WHY_UNSEEN, "RECEIVED from %s without a head of its ledger", e->member);
-        return;
-    }
-    const roster *r = roster_of(c, e->study);
-    if (!r)
-        return; /* the replay says so */
-    bool is_open = e->kind == DP_ROUND_OPEN;
-    if (is_open && e->n_members != r->n)
-        audit_find(list, e->seq, WHY_ROSTER, "ROUND_OPEN with %u members, the ROSTER has %u", e->n_members, r->n);
-    for (uint32_t i = 0; i < e->n_members; i++) {
-        const dp_member *m = &e->members[i], *declared = find_member(r->members, r->n, m->node);
-        if (!declared)
-            audit_find(list, e->seq, WHY_ROSTER, "%s with %s, who is not in the ROSTER", dp_kind_name(e->kind),
-                       m->node);
-        else if (!is_open && m->n != declared->n)
-            audit_find(list, e->seq, WHY_WEIGHT,
-                       "AGGREGATE weighs %s with %" PRIu64 " patients, the ROSTER says %" PRIu64, m->node, m->n,
-                       declared->n);
-    }
-}
-
 /* A head of size 0 says that none is known. */
 static void check_seen_head(member_check *c, const dp_entry *e, const dp_member *m)
 {
@@ -134,10 +103,37 @@ static void check_seen_head(member_check *c, const dp_entry *e, const dp_member 
     memcpy(head->root, m->hash, sizeof head->root);
 }
 
-static void check_open_heads(void *context, const dp_entry *e)
+static void check_roster(void *context, const dp_entry *e)
 {
-    for (uint32_t i = 0; i < e->n_members; i++)
-        check_seen_head(context, e, &e->members[i]);
+    member_check *c = context;
+    audit_findings *list = &c->coordinator->findings;
+    if (e->kind == DP_ROSTER) {
+        keep_roster(c, e);
+        return;
+    }
+    if (e->kind == DP_RECEIVED) { /* the programs that wrote version 1 did not insist */
+        if (e->v > 1 && !e->checkpoint[0])
+            audit_find(list, e->seq, WHY_UNSEEN, "RECEIVED from %s without a head of its ledger", e->member);
+        return;
+    }
+    bool is_open = e->kind == DP_ROUND_OPEN;
+    for (uint32_t i = 0; is_open && i < e->n_members; i++)
+        check_seen_head(c, e, &e->members[i]);
+    const roster *r = roster_of(c, e->study);
+    if (!r)
+        return; /* the replay says so */
+    if (is_open && e->n_members != r->n)
+        audit_find(list, e->seq, WHY_ROSTER, "ROUND_OPEN with %u members, the ROSTER has %u", e->n_members, r->n);
+    for (uint32_t i = 0; i < e->n_members; i++) {
+        const dp_member *m = &e->members[i], *declared = find_member(r->members, r->n, m->node);
+        if (!declared)
+            audit_find(list, e->seq, WHY_ROSTER, "%s with %s, who is not in the ROSTER", dp_kind_name(e->kind),
+                       m->node);
+        else if (!is_open && m->n != declared->n)
+            audit_find(list, e->seq, WHY_WEIGHT,
+                       "AGGREGATE weighs %s with %" PRIu64 " patients, the ROSTER says %" PRIu64, m->node, m->n,
+                       declared->n);
+    }
 }
 
 fl_code audit_check_coordinator(audit_evidence *coordinator, fl_err *err)
@@ -146,8 +142,6 @@ fl_code audit_check_coordinator(audit_evidence *coordinator, fl_err *err)
     fl_code code = audit_evidence_each(
         coordinator, AUDIT_KIND(ROSTER) | AUDIT_KIND(ROUND_OPEN) | AUDIT_KIND(RECEIVED) | AUDIT_KIND(AGGREGATE), NULL,
         check_roster, &c, err);
-    if (code == FL_OK)
-        code = audit_evidence_each(coordinator, AUDIT_KIND(ROUND_OPEN), NULL, check_open_heads, &c, err);
     if (code == FL_OK && c.failed)
         code = fl_fail(err, FL_EENV, "%s: no memory left", coordinator->path);
     for (size_t i = 0; i < c.n_rosters; i++)

@@ -22,11 +22,15 @@ const fl_cli_option audit_witness_init_options[] = {
 const fl_cli_option audit_witness_add_options[] = {
     {"key", "K.pub", "the public key to believe (default: beside the ledger, else the store's own, else GENESIS)",
      false},
+    {"coordinator", "C.jsonl", "the coordinator's ledger: explains the heads of lines that a RESTORE charged for",
+     false},
     {"members", NULL, "of a coordinator's ledger: the newest head of every hospital in it too", false},
     {0},
 };
 const fl_cli_option audit_witness_check_options[] = {
     {"key", "K.pub", "the public key to believe, as in verify", false},
+    {"coordinator", "C.jsonl", "the coordinator's ledger: explains the heads of lines that a RESTORE charged for",
+     false},
     {0},
 };
 const fl_cli_option audit_witness_list_options[] = {
@@ -362,10 +366,27 @@ static fl_code add_members(addition *a, audit_evidence *e, fl_err *err)
     return code;
 }
 
+/* The ledger, and what the coordinator's says of its RESTOREs, if that one was given. */
+static fl_code read_ledger(audit_evidence *e, fl_cli *cli, const char *path, fl_err *err)
+{
+    audit_evidence c = {0};
+    const char *coordinator = fl_cli_value(cli, "coordinator");
+    fl_code code = audit_evidence_read(e, path, fl_cli_value(cli, "key"), err);
+    if (code != FL_OK || !coordinator || dp_replay_state(e->replay)->is_coordinator)
+        return code;
+    code = audit_evidence_read(&c, coordinator, NULL, err);
+    if (code == FL_OK && !dp_replay_state(c.replay)->is_coordinator)
+        code = fl_fail(err, FL_EFORMAT, "%s: is the ledger of a node, expected the coordinator's", coordinator);
+    if (code == FL_OK)
+        code = audit_check_restore(e, &c, err);
+    audit_evidence_fini(&c);
+    return code;
+}
+
 static fl_code add_ledger(addition *a, const char *path, fl_err *err)
 {
     audit_evidence e = {0};
-    fl_code code = audit_evidence_read(&e, path, fl_cli_value(a->cli, "key"), err);
+    fl_code code = read_ledger(&e, a->cli, path, err);
     if (code == FL_OK)
         code = add_export(a, &e, err);
     if (code == FL_OK && fl_cli_flag(a->cli, "members") && a->n_contradictions == 0)
@@ -447,7 +468,7 @@ int audit_witness_add(fl_cli *cli)
 static fl_code check_ledger(fl_cli *cli, const witness_store *s, const char *path, bool *ok, fl_err *err)
 {
     audit_evidence e = {0};
-    fl_code code = audit_evidence_read(&e, path, fl_cli_value(cli, "key"), err);
+    fl_code code = read_ledger(&e, cli, path, err);
     if (code == FL_OK) {
         size_t n = audit_check_witness(&e, s);
         const char *name = dp_replay_state(e.replay)->node;

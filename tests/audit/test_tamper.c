@@ -313,6 +313,11 @@ static void attacks_without_the_key_are_found(void **state)
         join(&text, &l);
         if (seal < 5)
             add_last_line(&text, seals[seal]);
+        bool is_older = text.size == older.text.size && memcmp(text.bytes, older.text.bytes, text.size) == 0;
+        if (is_older) { /* an older export as it was: true, but not the newest. Only a witness can tell. */
+            fl_buf_fini(&text);
+            continue;
+        }
         if (is_verified(&text, node.vkey))
             fail_msg("attack %ld (%s, checkpoint %zu) verified", done, what, seal);
         fl_buf_fini(&text);

@@ -61,6 +61,10 @@ class Life(cordon.Test):
         self.wait_round(4)
         node.server.stop()
         truth = self.budget()
+        seen, store = os.path.join(self.root, "seen.jsonl"), os.path.join(self.root, "heads")
+        self.hub.command("ledger", "export", "-o", seen)
+        ok(AUDIT, "witness", "init", store)
+        ok(AUDIT, "witness", "add", store, seen, "--members")
         shutil.rmtree(node.directory)
         os.rename(copy, node.directory)
 
@@ -100,6 +104,11 @@ class Life(cordon.Test):
         node.server.stop()
         ledger, said = self.verified()
         self.assertIn("restored 1 time(s)", said.out)
+        # a witness saw heads of the lost lines: only what the coordinator accepted explains them
+        paths = [os.path.join(self.root, name) for name in ("node.jsonl", "hub.jsonl")]
+        self.assertIn("over other lines", ok(AUDIT, "witness", "check", store, paths[0], code=1).out)
+        ok(AUDIT, "witness", "check", store, paths[0], "--coordinator", paths[1])
+        ok(AUDIT, "verify", paths[0], "--coordinator", paths[1], "--witness", store)
         received = len(ledger.of("ACK")) + len(ledger.of("BURN", reason="restored"))
         self.assertGreaterEqual(received, ROUNDS)
         first = ledger.of("RESTORE", reason="restored")[0]
