@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "proto/msg/enrol.h"
+#include "proto/net/close.h"
 #include "proto/net/dial.h"
 #include "proto/net/tls_engine.h"
 #include <nng/protocol/reqrep0/req.h>
@@ -43,6 +44,7 @@ struct wire_client {
     void *ctx;
     /* the thread's own */
     bool is_open;
+    bool is_left; /* a socket of it did not close: close.h */
     nng_socket socket;
     nng_aio *aio;
     wire_tls_config tls;
@@ -98,8 +100,10 @@ static void disconnect(wire_client *c)
 {
     if (!c->is_open)
         return;
-    nng_close(c->socket);
-    wire_tls_config_fini(&c->tls);
+    if (wire_socket_close(c->socket))
+        wire_tls_config_fini(&c->tls);
+    else
+        c->is_left = true; /* the old socket has the configuration, and may still call back */
     c->is_open = false;
 }
 
@@ -259,8 +263,10 @@ static int operate(wire_client *c, void (*start)(nng_socket, nng_aio *), int64_t
     }
     bool done = c->aio_done;
     pthread_mutex_unlock(&c->mutex);
-    if (!done)
+    if (!done) {
+        nng_aio_cancel(c->aio);
         disconnect(c);
+    }
     nng_aio_wait(c->aio);
     return nng_aio_result(c->aio);
 }
@@ -351,6 +357,10 @@ static void *client_main(void *arg)
 
 static void client_free(wire_client *c)
 {
+    if (c->is_left) { /* all but the key stays for what may still call */
+        explicit_bzero(c->key_pem, strlen(c->key_pem));
+        return;
+    }
     if (c->wake_fd >= 0)
         close(c->wake_fd);
     if (c->aio)

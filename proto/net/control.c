@@ -3,6 +3,7 @@
  * whatever the length of DIR's path, and no path needs quoting as a URL.
  */
 #include "proto/net/control.h"
+#include "proto/net/close.h"
 #include "proto/net/rep.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -144,7 +145,7 @@ fl_code wire_control_call(const char *dir, const uint8_t *bytes, size_t n, fl_bu
     int rv = nng_req0_open(&socket);
     if (!rv) {
         rv = exchange(socket, url, bytes, n, &msg, timeout_ms);
-        nng_close(socket);
+        (void)wire_socket_close(socket);
     }
     close(fd);
     if (rv)

@@ -1,5 +1,6 @@
 #include "proto/net/rep.h"
 #include "base/clock.h"
+#include "proto/net/close.h"
 #include <assert.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <pthread.h>
@@ -198,14 +199,15 @@ void wire_rep_drain(wire_rep *r, unsigned timeout_ms)
     pthread_mutex_unlock(&r->mutex);
 }
 
-void wire_rep_close(wire_rep *r)
+bool wire_rep_close(wire_rep *r)
 {
     if (!r)
-        return;
+        return true;
     pthread_mutex_lock(&r->mutex);
     r->closing = true;
     pthread_mutex_unlock(&r->mutex);
-    nng_close(r->socket); /* ends every operation; contexts close with their socket */
+    if (!wire_socket_close(r->socket)) /* ends every operation; contexts close with their socket */
+        return false;
     for (unsigned i = 0; i < r->n_slots; i++)
         if (r->slots[i].aio) {
             nng_aio_stop(r->slots[i].aio);
@@ -214,4 +216,5 @@ void wire_rep_close(wire_rep *r)
     pthread_cond_destroy(&r->sent);
     pthread_mutex_destroy(&r->mutex);
     free(r);
+    return true;
 }

@@ -27,7 +27,8 @@ void wire_rep_reply(wire_rep *r, uint64_t ticket, const uint8_t *bytes, size_t n
 void wire_rep_ignore(wire_rep *r, uint64_t ticket);
 /* Waits until no reply is being sent, at most that long. */
 void wire_rep_drain(wire_rep *r, unsigned timeout_ms);
-/* Closes the socket and everything on it. No callback runs once this returned. NULL is fine. */
-void wire_rep_close(wire_rep *r);
+/* Closes the socket and everything on it. No callback runs once this returned true. false: see close.h; what callbacks use
+ * must stay. NULL is fine. */
+bool wire_rep_close(wire_rep *r);
 
 #endif

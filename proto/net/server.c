@@ -161,7 +161,8 @@ void wire_server_stop(wire_server *s)
 {
     if (!s)
         return;
-    wire_rep_close(s->rep);
+    if (!wire_rep_close(s->rep))
+        return;
     wire_peers_destroy(s->peers);
     wire_tls_config_fini(&s->tls);
     free(s);
