@@ -14,10 +14,8 @@
 #include "proto/net/live.h"
 #include "train/counts.h"
 #include "train/gemm.h"
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define INBOX_ITEMS 1024
 #define INBOX_BYTES (128u << 20)
@@ -222,24 +220,8 @@ static fl_code start(program *p, const char *dir, fl_err *err)
     return wire_control_serve(&p->control, p->store.dir, on_control, p, err);
 }
 
-/* nng 1.5.2 can wait for ever for a connection that ends while its socket is closed (once in some hundred stops). By then
- * every row is committed and nothing is owed to anybody, so the program does not wait for longer than this; the
- * folder's lock goes with the process. */
-#define STOP_S 10
-
-static volatile sig_atomic_t stop_code;
-
-static void leave(int number)
+static void stop(program *p)
 {
-    (void)number;
-    _exit(stop_code);
-}
-
-static void stop(program *p, fl_code rc)
-{
-    stop_code = fl_exit_code(rc);
-    (void)signal(SIGALRM, leave);
-    (void)alarm(STOP_S);
     wire_control_stop(p->control);
     wire_client_close(p->client);
     node_worker_stop(p->worker);
@@ -249,7 +231,6 @@ static void stop(program *p, fl_code rc)
     if (p->store_open)
         node_store_close(&p->store);
     fl_lock_release(&p->lock);
-    (void)alarm(0);
 }
 
 /* ---- the loop --------------------------------------------------------------------------------------------------- */
@@ -338,7 +319,7 @@ int node_run(const char *dir, const char *notify, fl_err *err)
         loop(p);
         fl_log(FL_INFO, "run", "stopped");
     }
-    stop(p, rc);
+    stop(p);
     free(p);
     return fl_exit_code(rc);
 }
