@@ -51,6 +51,8 @@ typedef struct audit_evidence {
     audit_key *keys;
     size_t n_keys, keys_capacity;
     dp_map key_hashes;     /* "6ef01d16", the key hash in a vkey: position in keys */
+    bool has_witness;      /* heads of a witness store were asked for */
+    uint64_t n_witnessed;  /* and it holds so many of this ledger */
     uint64_t n_lines;      /* without the checkpoint line */
     fl_hash *roots;        /* of the tree after 1, 2, .. n_lines lines */
     audit_budget *budgets; /* after the same lines */

@@ -127,6 +127,8 @@ static fl_json *document(audit_evidence *e, const audit_figures *f)
     fl_json_set_text(j, "role", s->is_coordinator ? "coordinator" : "node");
     fl_json_set_int(j, "entries", (int64_t)e->n_lines);
     fl_json_set_text(j, "key_from", e->key_source);
+    if (e->has_witness)
+        fl_json_set_int(j, "witness_heads", (int64_t)e->n_witnessed);
     fl_json_set_int(j, "restores", s->n_restores);
     set_figures(j, e, f);
     set_studies(j, e);
@@ -239,6 +241,10 @@ static void print_ledger(FILE *out, audit_evidence *e, const audit_figures *f)
             s->is_coordinator ? "coordinator's ledger" : "ledger", s->node, e->n_lines, e->key_source,
             strcmp(e->key_source, "GENESIS") == 0 ? " (the ledger's own word: compare it with one you were given)"
                                                   : "");
+    if (e->has_witness && e->n_witnessed > 0)
+        fprintf(out, "witness: compared with %" PRIu64 " head(s) of the store\n", e->n_witnessed);
+    else if (e->has_witness)
+        fprintf(out, "witness: the store holds no head of this ledger: nothing was compared\n");
     audit_study *rows;
     size_t n = audit_studies_of(&rows, e);
     for (size_t i = 0; i < n; i++)

@@ -72,6 +72,8 @@ size_t audit_check_witness(audit_evidence *e, const witness_store *s)
         check_one(e, &s->heads[i], i + 1);
         n++;
     }
+    e->has_witness = true;
+    e->n_witnessed = n;
     return n;
 }
 

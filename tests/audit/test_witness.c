@@ -101,13 +101,14 @@ static void heads_are_recorded_and_a_ledger_that_grew_still_fits(void **state)
     maker_add_kind(&m, DP_GENESIS, 1);
     maker_add_kind(&m, DP_POLICY, 1);
     put_sealed("two.jsonl", &m);
+    expect(RUN("verify", "two.jsonl", "--witness", "store"), 0, "no head of this ledger: nothing was compared");
     expect(RUN("witness add", "store", "two.jsonl"), 0, "head of 2 entries recorded");
     expect(RUN("witness add", "store", "two.jsonl"), 0, "known");
     expect(RUN("witness add", "store", "closed.jsonl"), 0, "recorded");
     expect(RUN("witness check", "store", "closed.jsonl"), 0, "2 heads in the store: verified");
     expect(RUN("witness list", "store"), 0, "2 heads");
     expect(RUN("witness list", "store", "--json"), 0, "\"signed\": true");
-    expect(RUN("verify", "closed.jsonl", "--witness", "store"), 0, "verified");
+    expect(RUN("verify", "closed.jsonl", "--witness", "store"), 0, "compared with 2 head(s) of the store");
     /* rolled back */
     expect(RUN("witness check", "store", "two.jsonl"), 1, "this ledger has 2");
     expect(RUN("verify", "two.jsonl", "--witness", "store"), 1, "this ledger has 2");
