@@ -11,8 +11,9 @@
  *                POLICY        order, delta and rungs are the first POLICY's for ever; epsilon may be lowered, and
  *                              raised rungs-1 times; limits are per data set, the newest counts
  *                APPROVE_PLAN  a POLICY of its data set is in force
- *                RESERVE       the plan was approved for this study; noise, rate, clip, round, cohort and declared
- *                              patients within the policy; noise_multiplier = dp_multiplier(S2, R); rate = sampling_rate;
+ *                RESERVE       the plan was approved for this study; noise, clip, rate and steps are those of the plan's
+ *                              first RESERVE; noise, rate, clip, round, cohort and declared patients within the policy;
+ *                              noise_multiplier = dp_multiplier(S2, R); rate = sampling_rate;
  *                              a new debit; the filter's sum, this one included, stays <= B; probe below coordinates
  *                OTHER_RELEASE in version 2: of a debit that is RESERVED, not STARTED, once; same study and round; a new
  *                              debit of its own; permitted by the policy ("metrics") of the data set that the plan was
@@ -88,6 +89,10 @@ typedef struct dp_approval {
     char study[DP_NAME_SIZE];
     char dataset[DP_NAME_SIZE];
     char approver[128];
+    uint64_t terms_seq; /* of the plan's first RESERVE, whose terms the others must have; 0: none yet */
+    uint64_t noise_variance;
+    uint32_t clip_units, steps;
+    dp_rate rate;
 } dp_approval;
 
 /* c. RECEIVED */

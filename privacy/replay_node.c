@@ -150,12 +150,23 @@ static uint32_t open_debits(const dp_replay *r, const char *study, uint32_t roun
     return n == DP_MAP_NONE ? 0 : n;
 }
 
+/* A plan is its terms. So whoever pays a lost debit with a cheaper one is found when the plan runs, or has run. */
+static void check_same_terms(dp_checker *c, const dp_entry *e, const dp_approval *plan)
+{
+    if (plan->terms_seq > 0 && (plan->noise_variance != e->noise_variance || plan->clip_units != e->clip_units ||
+                                plan->steps != e->steps || plan->rate != e->rate))
+        dp_report(c, WHY_BUDGET, "RESERVE of other terms than entry %" PRIu64 " has under the same plan",
+                  plan->terms_seq);
+}
+
 static void check_reserve(dp_checker *c, const dp_entry *e)
 {
     const dp_replay *r = c->r;
     const dp_approval *approval = dp_replay_approval(r, e->study, e->plan_hash);
     if (!approval)
         dp_report(c, WHY_APPROVAL, "RESERVE under a plan that was not approved for study %s", e->study);
+    else
+        check_same_terms(c, e, approval);
     const dp_policy *policy = approval ? policy_for(r, e, approval) : NULL;
     const bool is_owed = r->state.owed > 0;
     if (policy && !is_owed)
@@ -372,9 +383,11 @@ static fl_code apply_policy(dp_replay *r, const dp_entry *e, fl_err *err)
 static fl_code apply_approval(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     dp_ledger_state *s = &r->state;
+    const uint32_t before = dp_find(r, DP_BY_APPROVAL, e->study, e->plan_hash, 0);
     if (!dp_grow((void **)&s->approvals, &r->cap_approvals, s->n_approvals, sizeof *s->approvals))
         return dp_no_memory(err);
     dp_approval *a = &s->approvals[s->n_approvals++];
+    *a = before == DP_MAP_NONE ? (dp_approval){0} : s->approvals[before];
     DP_COPY(a->plan_hash, e->plan_hash);
     DP_COPY(a->study, e->study);
     DP_COPY(a->dataset, e->dataset);
@@ -412,6 +425,19 @@ static double coordinates_or_most(uint64_t known)
     return known > 0 ? (double)known : 4294967296.0;
 }
 
+static void note_terms(dp_replay *r, const dp_entry *e)
+{
+    const uint32_t at = dp_find(r, DP_BY_APPROVAL, e->study, e->plan_hash, 0);
+    dp_approval *plan = at == DP_MAP_NONE ? NULL : &r->state.approvals[at];
+    if (!plan || plan->terms_seq > 0)
+        return;
+    plan->terms_seq = e->seq;
+    plan->noise_variance = e->noise_variance;
+    plan->clip_units = e->clip_units;
+    plan->steps = e->steps;
+    plan->rate = e->rate;
+}
+
 static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     dp_ledger_state *s = &r->state;
@@ -429,6 +455,7 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
         .coordinate_draws = coordinates_or_most(e->coordinates) * e->steps,
     };
     FL_TRY(add_charge(r, e->study, &charge, err));
+    note_terms(r, e);
     if (dp_replay_debit(r, e->debit))
         return FL_OK; /* repeated: charged again, the first one stays */
     if (!dp_grow((void **)&s->debits, &r->cap_debits, s->n_debits, sizeof *s->debits))

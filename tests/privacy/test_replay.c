@@ -302,7 +302,11 @@ static void feed_other(bench *b, unsigned number)
 
 static void feed_wide(bench *b, unsigned round, uint32_t coordinates, uint32_t steps)
 {
+    maker_entry(&b->m, &e, DP_APPROVE_PLAN); /* each its own plan: a plan is its terms */
+    hash_of(e.plan_hash, (char)('0' + round));
+    feed_entry(b);
     maker_entry(&b->m, &e, DP_RESERVE);
+    hash_of(e.plan_hash, (char)('0' + round));
     debit_of(e.debit, round);
     e.round = round;
     e.coordinates = coordinates;
@@ -337,6 +341,35 @@ static void the_draws_of_a_life_are_counted(void **state)
     expect_none(&b);
     feed_other(&b, 2);
     expect(&b, "OTHER_RELEASE draws");
+    bench_fini(&b);
+}
+
+/* Also by somebody who pays what an older copy lost, or approves the plan once more. */
+static void a_plan_keeps_the_terms_of_its_first_debit(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    feed_debit(&b, DP_RESERVE, 1);
+    feed_debit(&b, DP_BURN, 1);
+    feed_debit(&b, DP_RESERVE, 2);
+    feed_debit(&b, DP_BURN, 2);
+    feed(&b, DP_APPROVE_PLAN);
+    expect_none(&b);
+    maker_entry(&b.m, &e, DP_RESERVE);
+    debit_of(e.debit, 3);
+    e.round = 3;
+    e.steps++;
+    feed_entry(&b);
+    expect(&b, "RESERVE of other terms than entry 4 has under the same plan");
+    feed_debit(&b, DP_BURN, 3);
+    maker_entry(&b.m, &e, DP_RESERVE);
+    debit_of(e.debit, 4);
+    e.round = 4;
+    e.noise_variance = dp_variance_for(2000000, e.clip_units);
+    SET(e.noise_multiplier, "2");
+    feed_entry(&b);
+    expect(&b, "RESERVE of other terms than entry 4 has under the same plan");
     bench_fini(&b);
 }
 
@@ -1064,6 +1097,7 @@ int main(void)
         cmocka_unit_test(a_reserve_outside_policy_or_approval_is_found),
         cmocka_unit_test(the_budget_is_kept_at_every_prefix),
         cmocka_unit_test(the_draws_of_a_life_are_counted),
+        cmocka_unit_test(a_plan_keeps_the_terms_of_its_first_debit),
         cmocka_unit_test(a_debit_goes_its_way_once),
         cmocka_unit_test(nothing_comes_after_close_or_before_genesis),
         cmocka_unit_test(what_genesis_says_is_checked),
