@@ -164,8 +164,10 @@ static void stop(consortium *c)
 
 static void drop(consortium *c)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         fl_sign_key_fini(&c->hospitals[i].key);
+        dp_forest_fini(&c->hospitals[i].lines.forest);
+    }
     free(c);
 }
 
