@@ -189,15 +189,6 @@ bool node_approval_stands(const node_store *s, const node_plan *p, const node_po
            p->declared_patients == policy->declared_patients;
 }
 
-void node_approvals_apply(const node_store *s, node_state *state, const node_policy *policy)
-{
-    for (uint32_t i = 0; i < state->n_plans; i++) {
-        node_plan *p = &state->plans[i];
-        if (p->approved && !node_approval_stands(s, p, policy))
-            p->within_policy = false;
-    }
-}
-
 static fl_code append_approval(node_store *s, const node_plan *p, const char *dataset, const char *by, fl_err *err)
 {
     dp_entry *e = calloc(1, sizeof *e);

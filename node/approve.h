@@ -43,8 +43,6 @@ fl_code node_approve(node_store *s, node_state *state, const node_policy *policy
 
 /* Was this plan approved for the data set and the declared patients of this policy? */
 bool node_approval_stands(const node_store *s, const node_plan *p, const node_policy *policy);
-/* After node_policy_apply: an approved plan whose approval was for another data set than the policy's is outside it. */
-void node_approvals_apply(const node_store *s, node_state *state, const node_policy *policy);
 
 /* plan show: the plan in plain words, then each limit of the policy beside the plan's number, then what it would cost
  * and leave, in epsilon and in rounds. */

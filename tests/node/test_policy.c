@@ -511,14 +511,15 @@ static void an_approval_is_for_one_data_set(void **state)
     open_hospital(&h, "8");
     uint32_t i = study_arrives(&h, "chest", 30, "8");
     assert_ok(approve(&h, i), h.err);
-    node_approvals_apply(&h.store, h.state, &h.policy);
+    node_policies policies = {.n = 1, .list = {h.policy}};
+    node_policies_apply(&h.store, h.state, &policies);
     assert_true(h.state->plans[i].within_policy);
     strcpy(h.policy.dataset, "ct"); /* the policy file now speaks of other images, which nobody approved */
-    node_policy_apply(h.state, &h.policy);
-    node_approvals_apply(&h.store, h.state, &h.policy);
+    policies.list[0] = h.policy;
+    node_policies_apply(&h.store, h.state, &policies);
     assert_false(h.state->plans[i].within_policy);
     assert_ok(node_approve(&h.store, h.state, &h.policy, i, "Ada", "ct", &h.err), h.err);
-    node_approvals_apply(&h.store, h.state, &h.policy);
+    node_policies_apply(&h.store, h.state, &policies);
     assert_true(h.state->plans[i].within_policy);
     ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY APPROVE_PLAN");
     close_hospital(&h);

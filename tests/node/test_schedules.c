@@ -11,7 +11,7 @@
  */
 #include "base/json.h"
 #include "base/rng.h"
-#include "node/approve.h"
+#include "node/policies.h"
 #include "node/restore.h"
 #include "tests/base/test.h"
 
@@ -35,7 +35,7 @@ typedef struct schedule {
     fl_rng rng;
     node_store store;
     node_state *state, *copy;
-    node_policy policies[N_SETS];
+    node_policies policies;
     node_actions out;
     uint8_t set_of[N_PLANS];
     int64_t now_ms;
@@ -53,18 +53,6 @@ static bool chance(schedule *s, double p)
 
 /* ---- the host's part ---------------------------------------------------------------------------------------------- */
 
-static void apply_policies(schedule *s)
-{
-    bool within[NODE_MAX_PLANS];
-    for (uint32_t i = 0; i < s->state->n_plans; i++) {
-        node_policy_apply(s->state, &s->policies[s->set_of[i]]);
-        node_approvals_apply(&s->store, s->state, &s->policies[s->set_of[i]]);
-        within[i] = s->state->plans[i].within_policy;
-    }
-    for (uint32_t i = 0; i < s->state->n_plans; i++)
-        s->state->plans[i].within_policy = within[i];
-}
-
 static void step(schedule *s, node_event ev);
 
 static void reload(schedule *s)
@@ -73,7 +61,7 @@ static void reload(schedule *s)
     assert_ok(led_reload(s->store.ledger, &err), err);
     assert_ok(node_store_count_start(&s->store, &err), err);
     assert_ok(node_state_load(s->state, &s->store, &err), err);
-    apply_policies(s);
+    node_policies_apply(&s->store, s->state, &s->policies);
 }
 
 static void crash(schedule *s)
@@ -226,9 +214,9 @@ static void approve(schedule *s)
 {
     fl_err err;
     const uint32_t i = (uint32_t)fl_rng_below(&s->rng, s->state->n_plans);
-    node_policy *policy = &s->policies[s->set_of[i]];
+    node_policy *policy = &s->policies.list[s->set_of[i]];
     (void)!node_approve(&s->store, s->state, policy, i, "Pat", policy->dataset, &err); /* may be over the budget */
-    apply_policies(s);
+    node_policies_apply(&s->store, s->state, &s->policies);
     step(s, (node_event){.kind = NODE_EV_POLICY});
 }
 
@@ -242,19 +230,19 @@ static void change_policy(schedule *s)
     if (!s->state->has_filter)
         return;
     for (uint32_t i = 0; i < N_SETS; i++) {
-        const node_policy before = s->policies[i];
-        strcpy(s->policies[i].epsilon, epsilon);
+        const node_policy before = s->policies.list[i];
+        strcpy(s->policies.list[i].epsilon, epsilon);
         assert_ok(fl_db_begin(s->store.db, &err), err);
-        if (node_policy_record(&s->store, s->state, &s->policies[i], 0, &appended, &err)) {
+        if (node_policy_record(&s->store, s->state, &s->policies.list[i], 0, &appended, &err)) {
             fl_db_rollback(s->store.db);
-            s->policies[i] = before;
+            s->policies.list[i] = before;
             s->n_refused++;
             reload(s);
         } else
             assert_ok(fl_db_commit(s->store.db, &err), err);
     }
     s->state->ledger_size = led_state(s->store.ledger)->n_entries;
-    apply_policies(s);
+    node_policies_apply(&s->store, s->state, &s->policies);
     step(s, (node_event){.kind = NODE_EV_POLICY});
 }
 
@@ -294,8 +282,8 @@ static void restore(schedule *s)
     const fl_code rc = node_restore(&r, &s->store, s->state, &s->witness, &err);
     if (rc == FL_EREFUSED) { /* approved, or raised, in the lost lines: a person does that again */
         for (uint32_t i = 0; i < s->state->n_plans; i++)
-            (void)!node_approve(&s->store, s->state, &s->policies[s->set_of[i]], i, "Pat",
-                                s->policies[s->set_of[i]].dataset, &err);
+            (void)!node_approve(&s->store, s->state, &s->policies.list[s->set_of[i]], i, "Pat",
+                                s->policies.list[s->set_of[i]].dataset, &err);
         if (node_restore(&r, &s->store, s->state, &s->witness, &err))
             s->state->halted = NODE_R_ROLLBACK; /* it takes no part any more */
     } else
@@ -418,15 +406,16 @@ static void begin(schedule *s, uint64_t seed)
     fl_rng_init(&s->rng, seed, 77);
     assert_ok(node_store_open_memory(&s->store, "st-anna", key, &err), err);
     assert_ok(node_state_load(s->state, &s->store, &err), err);
+    s->policies.n = N_SETS;
     for (uint32_t i = 0; i < N_SETS; i++) {
-        node_policy_for_memory(&s->policies[i], "4", "0.00001", 100 + 50 * i);
-        s->policies[i].min_cohort = 1;
-        s->policies[i].rungs = 2;
-        s->policies[i].renyi_order = 6 + (uint32_t)fl_rng_below(&s->rng, 8) * (seed % 2);
-        strcpy(s->policies[i].max_sampling_rate, "1");
-        strcpy(s->policies[i].dataset, i ? "ct" : "main");
+        node_policy_for_memory(&s->policies.list[i], "4", "0.00001", 100 + 50 * i);
+        s->policies.list[i].min_cohort = 1;
+        s->policies.list[i].rungs = 2;
+        s->policies.list[i].renyi_order = 6 + (uint32_t)fl_rng_below(&s->rng, 8) * (seed % 2);
+        strcpy(s->policies.list[i].max_sampling_rate, "1");
+        strcpy(s->policies.list[i].dataset, i ? "ct" : "main");
     }
-    s->policies[1].renyi_order = s->policies[0].renyi_order; /* one filter */
+    s->policies.list[1].renyi_order = s->policies.list[0].renyi_order; /* one filter */
     for (uint32_t i = 0; i < N_PLANS; i++) {
         s->set_of[i] = (uint8_t)(i % N_SETS);
         node_plan_describe(&s->state->plans[i], &plans[i]);
@@ -434,7 +423,7 @@ static void begin(schedule *s, uint64_t seed)
         assert_ok(node_plan_put(&s->store, s->state, i, &err), err);
         assert_ok(node_plan_keep(&s->store, i, fl_buf_text(&texts[i]), texts[i].size, &err), err);
     }
-    apply_policies(s);
+    node_policies_apply(&s->store, s->state, &s->policies);
     step(s, (node_event){.kind = NODE_EV_START});
     approve(s);
 }
@@ -505,7 +494,8 @@ static void a_witness_that_lists_a_debit_twice_is_refused(void **state)
     s->state = states;
     begin(s, 1);
     if (!s->state->plans[2].approved)
-        assert_ok(node_approve(&s->store, s->state, &s->policies[0], 2, "Pat", s->policies[0].dataset, &err), err);
+        assert_ok(node_approve(&s->store, s->state, &s->policies.list[0], 2, "Pat", s->policies.list[0].dataset, &err),
+                  err);
     const uint64_t n_entries = led_state(s->store.ledger)->n_entries;
     for (uint32_t i = 0; i < 2; i++) {
         strcpy(s->known[i].study, "three");
