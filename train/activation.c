@@ -96,6 +96,12 @@ static void flatten_backward(const nn_layer *l, float *dx, float *dw, const floa
         memcpy(dx, dy, l->n_in * sizeof *dx);
 }
 
-const nn_layer_kind nn_relu = {"relu", nn_spec_nothing, same_infer, NULL, relu_forward, relu_backward};
-const nn_layer_kind nn_tanh = {"tanh", nn_spec_nothing, same_infer, NULL, tanh_forward, tanh_backward};
-const nn_layer_kind nn_flatten = {"flatten", nn_spec_nothing, flatten_infer, NULL, flatten_forward, flatten_backward};
+const nn_layer_kind nn_relu = {
+    .name = "relu", .read = nn_spec_nothing, .infer = same_infer, .forward = relu_forward, .backward = relu_backward};
+const nn_layer_kind nn_tanh = {
+    .name = "tanh", .read = nn_spec_nothing, .infer = same_infer, .forward = tanh_forward, .backward = tanh_backward};
+const nn_layer_kind nn_flatten = {.name = "flatten",
+                                  .read = nn_spec_nothing,
+                                  .infer = flatten_infer,
+                                  .forward = flatten_forward,
+                                  .backward = flatten_backward};

@@ -60,6 +60,8 @@ static fl_code conv_infer(nn_layer *l, fl_err *err)
     l->out = (nn_shape){l->channels, (h - l->kernel_h) / l->stride + 1, (w - l->kernel_w) / l->stride + 1};
     l->n_bias = l->has_bias ? l->channels : 0;
     l->n_weights = n_rows(l) * l->channels + l->n_bias;
+    l->n_dims = 4;
+    l->dims[0] = l->channels, l->dims[1] = l->in.C, l->dims[2] = l->kernel_h, l->dims[3] = l->kernel_w;
     uint64_t n_columns = (uint64_t)l->out.H * l->out.W;
     l->n_kept = is_pointwise(l) ? 0 : n_rows(l) * n_columns;
     l->n_scratch = l->n_kept;
@@ -184,4 +186,9 @@ static void conv_backward(const nn_layer *l, float *dx, float *dw, const float *
     }
 }
 
-const nn_layer_kind nn_conv = {"conv", conv_read, conv_infer, conv_init, conv_forward, conv_backward};
+const nn_layer_kind nn_conv = {.name = "conv",
+                               .read = conv_read,
+                               .infer = conv_infer,
+                               .init = conv_init,
+                               .forward = conv_forward,
+                               .backward = conv_backward};

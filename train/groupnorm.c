@@ -88,5 +88,9 @@ static void groupnorm_backward(const nn_layer *l, float *restrict dx, float *res
     }
 }
 
-const nn_layer_kind nn_groupnorm = {"groupnorm",    groupnorm_read,    groupnorm_infer,
-                                    groupnorm_init, groupnorm_forward, groupnorm_backward};
+const nn_layer_kind nn_groupnorm = {.name = "groupnorm",
+                                    .read = groupnorm_read,
+                                    .infer = groupnorm_infer,
+                                    .init = groupnorm_init,
+                                    .forward = groupnorm_forward,
+                                    .backward = groupnorm_backward};

@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "train/model.h"
 
-#define NN_MAX_WORDS 12
+#define NN_MAX_WORDS 16
 
 typedef struct nn_layer nn_layer;
 
@@ -34,17 +34,22 @@ typedef struct nn_layer_kind {
     void (*forward)(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w);
     void (*backward)(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
                      const float *y, const float *dy, const float *w);
+    bool has_two_inputs; /* the line's first word names the second one; `other` is its shape */
 } nn_layer_kind;
 
 struct nn_layer {
     const nn_layer_kind *kind;
-    uint32_t line; /* from 1 */
-    nn_shape in, out;
+    uint32_t line;          /* from 1 */
+    char name[NN_MAX_NAME]; /* what `as` says, else its number from 0 */
+    uint32_t n_inputs;      /* 1 or 2 */
+    int32_t from[2];        /* the layers it takes its inputs from; -1: the image */
+    nn_shape in, other, out;
     size_t n_in, n_out; /* values */
     uint32_t kernel_h, kernel_w, stride, pad;
     uint32_t channels; /* out channels, out values, or groups */
     bool has_bias, has_stride;
     size_t n_weights, n_bias; /* n_weights counts the bias too */
+    uint32_t n_dims, dims[4]; /* of the weight, as PyTorch has it; n_dims 0: it is flat */
     uint64_t n_kept, n_scratch;
     size_t weights_at, out_at, kept_at; /* offsets, in floats */
     uint64_t flops;

@@ -36,6 +36,8 @@ static fl_code linear_infer(nn_layer *l, fl_err *err)
     l->out = (nn_shape){l->channels, 1, 1};
     l->n_bias = l->has_bias ? l->channels : 0;
     l->n_weights = l->n_in * l->channels + l->n_bias;
+    l->n_dims = 2;
+    l->dims[0] = l->channels, l->dims[1] = (uint32_t)l->n_in;
     l->flops = 2 * (uint64_t)l->n_in * l->channels;
     return FL_OK;
 }
@@ -87,4 +89,9 @@ static void linear_backward(const nn_layer *l, float *dx, float *dw, const float
     }
 }
 
-const nn_layer_kind nn_linear = {"linear", linear_read, linear_infer, linear_init, linear_forward, linear_backward};
+const nn_layer_kind nn_linear = {.name = "linear",
+                                 .read = linear_read,
+                                 .infer = linear_infer,
+                                 .init = linear_init,
+                                 .forward = linear_forward,
+                                 .backward = linear_backward};

@@ -21,10 +21,12 @@
 #define TRAIN_MODEL_H
 
 #include "base/err.h"
+#include "base/object.h"
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NN_MAX_LAYERS  128
+#define NN_MAX_LAYERS  256
+#define NN_MAX_NAME    48 /* of a layer, with the zero */
 #define NN_MAX_WEIGHTS (1u << 27)
 #define NN_MAX_VALUES  (1u << 28) /* activations of one image, floats */
 
@@ -37,7 +39,7 @@ typedef struct nn_shape {
 
 /* One tensor of weights: where it lies in the vector, and PyTorch's name for it ("3.weight" in nn.Sequential). */
 typedef struct nn_tensor {
-    char name[32];
+    char name[NN_MAX_NAME + 8];
     uint32_t n_dims, dims[4];
     size_t offset, size; /* in floats */
 } nn_tensor;
@@ -49,6 +51,9 @@ size_t nn_model_n_weights(const nn_model *m);
 nn_shape nn_model_input(const nn_model *m);
 uint32_t nn_model_n_classes(const nn_model *m);
 uint64_t nn_model_flops(const nn_model *m); /* multiply-adds x 2 of one forward pass */
+/* SHA-256 of "CxHxW classes\n" and the text in canonical form: no remarks or blank lines, one space between words, names
+ * last with `as` before `from`, a line end after each line. */
+fl_hash nn_model_hash(const nn_model *m);
 size_t nn_model_n_tensors(const nn_model *m);
 nn_tensor nn_model_tensor(const nn_model *m, size_t index);
 

@@ -159,7 +159,18 @@ static void globalpool_backward(const nn_layer *l, float *dx, float *dw, const f
     }
 }
 
-const nn_layer_kind nn_maxpool = {"maxpool", pool_read, maxpool_infer, NULL, maxpool_forward, maxpool_backward};
-const nn_layer_kind nn_avgpool = {"avgpool", pool_read, pool_infer, NULL, avgpool_forward, avgpool_backward};
-const nn_layer_kind nn_globalpool = {"globalpool", nn_spec_nothing,    globalpool_infer,
-                                     NULL,         globalpool_forward, globalpool_backward};
+const nn_layer_kind nn_maxpool = {.name = "maxpool",
+                                  .read = pool_read,
+                                  .infer = maxpool_infer,
+                                  .forward = maxpool_forward,
+                                  .backward = maxpool_backward};
+const nn_layer_kind nn_avgpool = {.name = "avgpool",
+                                  .read = pool_read,
+                                  .infer = pool_infer,
+                                  .forward = avgpool_forward,
+                                  .backward = avgpool_backward};
+const nn_layer_kind nn_globalpool = {.name = "globalpool",
+                                     .read = nn_spec_nothing,
+                                     .infer = globalpool_infer,
+                                     .forward = globalpool_forward,
+                                     .backward = globalpool_backward};

@@ -1,4 +1,5 @@
 /* Specs, shapes, finite differences, purity. */
+#include "base/encode.h"
 #include "base/rng.h"
 #include "train/gemm.h"
 #include "train/model.h"
@@ -115,7 +116,21 @@ static void specs_that_do_not_fit_are_refused_with_layer_and_shapes(void **state
         {"linear classes bias", "unknown word bias"},
         {"linear 65536\nlinear 65536\nlinear classes", "more than 134217728 weights"},
         {"globalpool\nlinear 3", "gives 3x1x1 values"},
-        {"linear classes a b c d e f g h i j k l m", "too many words"},
+        {"linear classes a b c d e f g h i j k l m n o p", "too many words"},
+        {"relu as a from", "layer 1 (relu): a name must follow from"},
+        {"relu as", "a name must follow as"},
+        {"relu as a/b\nlinear classes", "a/b is no name"},
+        {"relu as image\nlinear classes", "image is no name"},
+        {"relu as a as b\nlinear classes", "as stands twice"},
+        {"relu from image from image\nlinear classes", "from stands twice"},
+        {"relu as abcdefghijklmnopqrstuvwxyz0123456789abcdefghijkl\nlinear classes", "is no name"},
+        {"relu from b\ntanh as c\nlinear classes", "layer 1 (relu): its input b is no layer's name"},
+        {"relu as a from a\nlinear classes", "layer 1 a (relu): its input a is its own output"},
+        {"relu as a from b\ntanh as b\nlinear classes", "layer 1 a (relu): its input b is a later line: an input"},
+        {"relu as a\ntanh as a\nlinear classes", "layer 2 a (tanh): layer 1 has the name a already"},
+        {"relu as 1\ntanh\nlinear classes", "layer 2 (tanh): layer 1 has the name 1 already"},
+        {"relu as a\ntanh from image\nlinear classes", "layer 1 a (relu): nobody uses its output"},
+        {"conv 3x3 4 as first\ngroupnorm 3 as second\nlinear classes", "layer 2 second (groupnorm, input 4x6x6)"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         nn_model *m;
@@ -125,7 +140,7 @@ static void specs_that_do_not_fit_are_refused_with_layer_and_shapes(void **state
         if (!strstr(err.text, table[i].words))
             fail_msg("'%s' gives: %s", table[i].spec, err.text);
     }
-    char long_spec[2000] = "";
+    char long_spec[5 * NN_MAX_LAYERS + 10] = "";
     for (int i = 0; i < NN_MAX_LAYERS + 1; i++)
         strcat(long_spec, "tanh\n");
     nn_model *m;
@@ -231,6 +246,34 @@ static void tensors_cover_the_vector_and_have_pytorchs_names(void **state)
     nn_model_destroy(m);
 }
 
+static void names_are_the_tensors_names_and_the_hash_is_of_the_text_without_its_looks(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "conv 3x3 4 as layer1.0.conv1\nrelu from layer1.0.conv1\nlinear classes as fc",
+        " conv  3x3 4\tas layer1.0.conv1 # first\n\nrelu from layer1.0.conv1\r\nlinear classes as fc\n\n",
+        "conv 3x3 4 as layer1.0.conv1\nrelu\nlinear classes as fc",
+        "conv 3x3 4 as layer1.0.conv2\nrelu from layer1.0.conv2\nlinear classes as fc",
+    };
+    /* python3: hashlib.sha256(b"1x5x5 3\nconv 3x3 4 as layer1.0.conv1\nrelu from layer1.0.conv1\nlinear classes as fc\n") */
+    char hex[65];
+    fl_hash hash[4];
+    for (size_t i = 0; i < 4; i++) {
+        nn_model *m = build(texts[i], 1, 5, 5, 3);
+        hash[i] = nn_model_hash(m);
+        if (i == 0) {
+            assert_string_equal(nn_model_tensor(m, 0).name, "layer1.0.conv1.weight");
+            assert_string_equal(nn_model_tensor(m, 3).name, "fc.bias");
+        }
+        nn_model_destroy(m);
+    }
+    fl_hex_encode(hex, hash[0].bytes, 32);
+    assert_string_equal(hex, "41c3075196dcd72d2d6ed8685f1cb9ea42558ada3b7b7e57ec399676cfe54f7f");
+    assert_memory_equal(&hash[0], &hash[1], sizeof hash[0]);
+    for (size_t i = 2; i < 4; i++)
+        assert_memory_not_equal(&hash[0], &hash[i], sizeof hash[0]);
+}
+
 static void weights_on_the_wire_are_little_endian_and_finite(void **state)
 {
     (void)state;
@@ -305,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_broken_image_gives_a_gradient_that_is_not_finite),
         cmocka_unit_test(first_weights_are_repeatable_and_start_with_equal_classes),
         cmocka_unit_test(tensors_cover_the_vector_and_have_pytorchs_names),
+        cmocka_unit_test(names_are_the_tensors_names_and_the_hash_is_of_the_text_without_its_looks),
         cmocka_unit_test(weights_on_the_wire_are_little_endian_and_finite),
         cmocka_unit_test(softmax_is_a_distribution_whatever_comes_in),
         cmocka_unit_test(gemm_is_stable_and_right),
