@@ -48,8 +48,11 @@ static fl_code make_safetensors(coord_store *s, fl_buf *out, const chosen *c, fl
     if (rc == FL_OK)
         rc = nn_model_create(&model, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes, err);
     if (rc == FL_OK && (rc = fl_objects_get(s->objects, &bytes, &c->released, err)) == FL_OK &&
-        (rc = nn_weights_read(w, n, bytes.bytes, bytes.size, err)) == FL_OK)
-        rc = nn_safetensors_write(out, model, w, plan, err);
+        (rc = nn_weights_read(w, n, bytes.bytes, bytes.size, err)) == FL_OK) {
+        nn_facts facts;
+        nn_facts_of(&facts, plan, c->round);
+        rc = nn_safetensors_write(out, model, w, &facts, err);
+    }
     nn_model_destroy(model);
     free(w);
     fl_buf_fini(&bytes);

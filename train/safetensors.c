@@ -1,7 +1,10 @@
 #include "train/safetensors.h"
 #include "base/encode.h"
+#include "base/file.h"
 #include "base/json.h"
+#include "crypto/hash.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* --- writing --------------------------------------------------------------------------------------------------- */
@@ -19,18 +22,18 @@ static fl_json *tensor_json(const nn_tensor *t)
     return j;
 }
 
-static fl_json *header_json(const nn_model *m, const nn_plan *plan)
+static fl_json *header_json(const nn_model *m, const nn_facts *facts)
 {
     fl_json *j = fl_json_object(), *metadata = fl_json_object();
-    char hex[2 * FL_HASH_SIZE + 1], classes[NN_PLAN_MAX_CLASSES * 34] = "";
-    size_t used = 0;
-    fl_hex_encode(hex, plan->hash.bytes, FL_HASH_SIZE);
-    for (uint32_t i = 0; i < plan->n_classes; i++)
-        used += (size_t)snprintf(classes + used, sizeof classes - used, "%s%s", i == 0 ? "" : ",", plan->classes[i]);
+    fl_buf value;
+    fl_buf_init(&value, NN_SAFETENSORS_MAX_HEADER);
     fl_json_set_text(metadata, "format", "pt");
-    fl_json_set_text(metadata, "plan_hash", hex);
-    fl_json_set_text(metadata, "spec", plan->spec);
-    fl_json_set_text(metadata, "classes", classes);
+    for (uint32_t i = 0; i < NN_FACTS_KEYS; i++) {
+        fl_buf_clear(&value);
+        nn_facts_value(&value, facts, i);
+        fl_json_set_text(metadata, nn_facts_key(i), fl_buf_text(&value));
+    }
+    fl_buf_fini(&value);
     fl_json_set(j, "__metadata__", metadata);
     for (size_t i = 0; i < nn_model_n_tensors(m); i++) {
         nn_tensor t = nn_model_tensor(m, i);
@@ -39,11 +42,21 @@ static fl_json *header_json(const nn_model *m, const nn_plan *plan)
     return j;
 }
 
-fl_code nn_safetensors_write(fl_buf *out, const nn_model *m, const float *w, const nn_plan *plan, fl_err *err)
+static void add_weights(fl_buf *out, const float *w, size_t n)
+{
+    uint8_t bytes[4 * 1024];
+    for (size_t i = 0; i < n; i += 1024) {
+        const size_t k = n - i < 1024 ? n - i : 1024;
+        nn_weights_write(bytes, w + i, k);
+        fl_buf_add(out, bytes, 4 * k);
+    }
+}
+
+fl_code nn_safetensors_write(fl_buf *out, const nn_model *m, const float *w, const nn_facts *facts, fl_err *err)
 {
     fl_buf header;
     fl_buf_init(&header, NN_SAFETENSORS_MAX_HEADER - 8);
-    fl_json *j = header_json(m, plan);
+    fl_json *j = header_json(m, facts);
     fl_code rc = fl_json_canonical(&header, j, err);
     fl_json_free(j);
     while (rc == FL_OK && header.size % 8 != 0 && !header.failed)
@@ -56,11 +69,7 @@ fl_code nn_safetensors_write(fl_buf *out, const nn_model *m, const float *w, con
             length[i] = (uint8_t)((uint64_t)header.size >> (8 * i));
         fl_buf_add(out, length, sizeof length);
         fl_buf_add(out, header.bytes, header.size);
-        for (size_t i = 0; i < nn_model_n_weights(m); i++) {
-            uint8_t bytes[4];
-            nn_weights_write(bytes, w + i, 1);
-            fl_buf_add(out, bytes, sizeof bytes);
-        }
+        add_weights(out, w, nn_model_n_weights(m));
         rc = fl_buf_check(out, "safetensors", err);
     }
     fl_buf_fini(&header);
@@ -160,22 +169,104 @@ static fl_code read_tensors(float *w, const nn_model *m, const fl_json *j, const
     return FL_OK;
 }
 
-fl_code nn_safetensors_read(float *w, char plan_hash[65], const nn_model *m, const uint8_t *bytes, size_t n,
-                            fl_err *err)
+/* *header is the caller's to free, also when this fails; *data lies in bytes. */
+static fl_code split(fl_json **header, const uint8_t **data, size_t *n_data, const uint8_t *bytes, size_t n,
+                     fl_err *err)
 {
     uint64_t length = 0;
-    fl_err unread;
-    err = err ? err : &unread; /* messages are built in steps */
+    *header = NULL;
     for (int i = 0; i < 8 && n >= 8; i++)
         length |= (uint64_t)bytes[i] << (8 * i);
     if (n < 8 || length > NN_SAFETENSORS_MAX_HEADER || length > n - 8)
         return fl_fail(err, FL_EFORMAT, "safetensors: the length of the header does not fit the file");
-    fl_json *j = NULL;
-    fl_code rc = fl_json_parse(&j, (const char *)bytes + 8, (size_t)length, "safetensors header", err);
+    *data = bytes + 8 + length;
+    *n_data = n - 8 - (size_t)length;
+    return fl_json_parse(header, (const char *)bytes + 8, (size_t)length, "safetensors header", err);
+}
+
+fl_code nn_safetensors_read(float *w, char plan_hash[65], const nn_model *m, const uint8_t *bytes, size_t n,
+                            fl_err *err)
+{
+    fl_err unread;
+    err = err ? err : &unread; /* messages are built in steps */
+    fl_json *j;
+    const uint8_t *data;
+    size_t n_data;
+    fl_code rc = split(&j, &data, &n_data, bytes, n, err);
     if (rc == FL_OK)
-        rc = read_tensors(w, m, j, bytes + 8 + length, n - 8 - (size_t)length, err);
+        rc = read_tensors(w, m, j, data, n_data, err);
     if (rc == FL_OK)
         rc = read_plan_hash(plan_hash, j, err);
     fl_json_free(j);
     return rc;
+}
+
+/* --- a file alone ---------------------------------------------------------------------------------------------- */
+
+static fl_code read_facts(nn_facts *f, const fl_json *header, fl_err *err)
+{
+    const fl_json *metadata = fl_json_member(header, "__metadata__");
+    fl_code rc = FL_OK;
+    for (uint32_t i = 0; i < NN_FACTS_KEYS && rc == FL_OK; i++)
+        rc = nn_facts_set(f, i, metadata ? fl_json_text(metadata, nn_facts_key(i)) : NULL, err);
+    return rc == FL_OK ? rc : fl_fail_in(err, "safetensors");
+}
+
+static fl_code read_model(nn_model_file *f, const fl_json *header, const uint8_t *data, size_t n_data, fl_err *err)
+{
+    const nn_facts *facts = &f->facts;
+    FL_TRY(read_facts(&f->facts, header, err));
+    fl_code rc = nn_model_create(&f->model, facts->spec, facts->input.C, facts->input.H, facts->input.W,
+                                 facts->n_classes, err);
+    if (rc != FL_OK)
+        return fl_fail_in(err, "safetensors: metadata: spec");
+    const size_t n = nn_model_n_weights(f->model);
+    if (n_data != 4 * n) /* before memory is asked for */
+        return fl_fail(err, FL_EFORMAT, "safetensors: %zu bytes of tensors, expected %zu", n_data, 4 * n);
+    f->w = malloc(4 * n);
+    if (!f->w)
+        return fl_fail(err, FL_EENV, "safetensors: no memory for %zu weights", n);
+    return read_tensors(f->w, f->model, header, data, n_data, err);
+}
+
+fl_code nn_model_file_read(nn_model_file *f, const uint8_t *bytes, size_t n, fl_err *err)
+{
+    fl_err unread;
+    err = err ? err : &unread;
+    fl_json *j;
+    const uint8_t *data;
+    size_t n_data;
+    memset(f, 0, sizeof *f);
+    fl_code rc = split(&j, &data, &n_data, bytes, n, err);
+    if (rc == FL_OK)
+        rc = read_model(f, j, data, n_data, err);
+    fl_json_free(j);
+    if (rc != FL_OK)
+        nn_model_file_close(f);
+    else
+        f->hash = fl_sha256(bytes, n);
+    return rc;
+}
+
+fl_code nn_model_file_open(nn_model_file *f, const char *path, fl_err *err)
+{
+    fl_err unread;
+    err = err ? err : &unread;
+    fl_buf bytes;
+    memset(f, 0, sizeof *f);
+    fl_buf_init(&bytes, 8 + NN_SAFETENSORS_MAX_HEADER + (size_t)4 * NN_MAX_WEIGHTS);
+    fl_code rc = fl_file_read(&bytes, path, err);
+    if (rc == FL_OK && (rc = nn_model_file_read(f, bytes.bytes, bytes.size, err)) != FL_OK)
+        rc = fl_fail_in(err, "%s", path);
+    fl_buf_fini(&bytes);
+    return rc;
+}
+
+void nn_model_file_close(nn_model_file *f)
+{
+    if (!f)
+        return;
+    nn_model_destroy(f->model);
+    free(f->w);
+    memset(f, 0, sizeof *f);
 }

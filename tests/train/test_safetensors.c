@@ -11,6 +11,7 @@
 
 typedef struct made {
     nn_plan plan;
+    nn_facts facts;
     nn_model *model;
     float w[400];
     fl_buf file;
@@ -26,12 +27,15 @@ static int make(void **state)
     strcpy(k->plan.classes[0], "normal");
     strcpy(k->plan.classes[1], "pneumonia");
     memset(k->plan.hash.bytes, 0xab, sizeof k->plan.hash.bytes);
+    strcpy(k->plan.name, "chest-1");
+    k->plan.channels = 1, k->plan.height = k->plan.width = 8;
+    nn_facts_of(&k->facts, &k->plan, 7);
     assert_int_equal(nn_model_create(&k->model, k->plan.spec, 1, 8, 8, 2, &err), FL_OK);
     assert_int_equal(nn_model_n_weights(k->model), 40 + 8 + 130);
     for (size_t i = 0; i < nn_model_n_weights(k->model); i++)
         k->w[i] = (float)i / 7 - 3;
     fl_buf_init(&k->file, 1 << 20);
-    assert_int_equal(nn_safetensors_write(&k->file, k->model, k->w, &k->plan, &err), FL_OK);
+    assert_int_equal(nn_safetensors_write(&k->file, k->model, k->w, &k->facts, &err), FL_OK);
     k->header = k->file.bytes[0] | (size_t)k->file.bytes[1] << 8;
     *state = k;
     return 0;
@@ -76,6 +80,63 @@ static void the_file_gives_back_the_weights_and_the_plans_hash(void **state)
     assert_non_null(strstr(header, "\"0.bias\":{\"data_offsets\":[144,160],\"dtype\":\"F32\",\"shape\":[4]}"));
     assert_non_null(strstr(header, "\"4.weight\":{\"data_offsets\":[192,704],\"dtype\":\"F32\",\"shape\":[2,64]}"));
     assert_non_null(strstr(header, "\"classes\":\"normal,pneumonia\""));
+}
+
+static void the_file_alone_gives_the_model_and_its_facts(void **state)
+{
+    const made *k = *state;
+    nn_model_file f;
+    fl_err err;
+    if (nn_model_file_read(&f, k->file.bytes, k->file.size, &err) != FL_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(nn_model_n_weights(f.model), 178);
+    assert_memory_equal(f.w, k->w, 178 * sizeof *k->w);
+    assert_memory_equal(&f.facts, &k->facts, sizeof f.facts);
+    assert_string_equal(f.facts.study, "chest-1");
+    assert_int_equal(f.facts.round, 7);
+    assert_string_equal(f.facts.classes[1], "pneumonia");
+    nn_model_file_close(&f);
+    for (size_t n = 0; n < k->file.size; n++)
+        assert_int_equal(nn_model_file_read(&f, k->file.bytes, n, NULL), FL_EFORMAT);
+    assert_int_equal(nn_model_file_open(&f, "/nowhere/model.safetensors", &err), FL_ENOTFOUND);
+}
+
+/* `from` in the metadata becomes `to`, of the same length. */
+static void not_a_model(const made *k, const char *from, const char *to, const char *words)
+{
+    nn_model_file f;
+    fl_err err = {0};
+    uint8_t *copy = malloc(k->file.size + 1);
+    memcpy(copy, k->file.bytes, k->file.size + 1);
+    char *at = strstr((char *)copy + 8, from);
+    assert_non_null(at);
+    assert_int_equal(strlen(from), strlen(to));
+    memcpy(at, to, strlen(to));
+    assert_int_equal(nn_model_file_read(&f, copy, k->file.size, &err), FL_EFORMAT);
+    assert_null(f.model);
+    if (!strstr(err.text, words))
+        fail_msg("%s: %s", to, err.text);
+    free(copy);
+}
+
+static void facts_that_lie_are_refused(void **state)
+{
+    const made *k = *state;
+    not_a_model(k, "\"cordon\":\"1\"", "\"cordon\":\"2\"", "newer program");
+    not_a_model(k, "\"cordon\"", "\"gordon\"", "has no cordon");
+    not_a_model(k, "\"1x8x8\"", "\"2x8x8\"", "input");
+    not_a_model(k, "\"1x8x8\"", "\"3x8x8\"", "bytes of tensors");
+    not_a_model(k, "\"1x8x8\"", "\"1x8x7\"", "input");
+    not_a_model(k, "\"1x8x8\"", "\"1x8 8\"", "input");
+    not_a_model(k, "normal,pneumonia", "normal_pneumonia", "classes");
+    not_a_model(k, "normal,pneumonia", ",ormal,pneumonia", "classes");
+    not_a_model(k, "normal,pneumonia", "normal,pne,monia", "tensors");
+    not_a_model(k, "\"labels\":\"single\"", "\"labels\":\"singly\"", "labels");
+    not_a_model(k, "\"round\":\"7\"", "\"round\":\"-\"", "round");
+    not_a_model(k, "chest-1", "chest 1", "study");
+    not_a_model(k, "abababab", "abababaB", "plan_hash");
+    not_a_model(k, "groupnorm 2", "groupnorm 3", "3 groups do not divide");
+    not_a_model(k, "groupnorm 2", "groupnurm 2", "unknown kind");
 }
 
 static void truncated_files_are_refused(void **state)
@@ -152,6 +213,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_file_gives_back_the_weights_and_the_plans_hash, make, unmake),
+        cmocka_unit_test_setup_teardown(the_file_alone_gives_the_model_and_its_facts, make, unmake),
+        cmocka_unit_test_setup_teardown(facts_that_lie_are_refused, make, unmake),
         cmocka_unit_test_setup_teardown(truncated_files_are_refused, make, unmake),
         cmocka_unit_test_setup_teardown(headers_that_lie_are_refused, make, unmake),
         cmocka_unit_test_setup_teardown(values_that_are_not_finite_are_refused, make, unmake),
