@@ -12,6 +12,7 @@
 #include "train/counts.h"
 #include "train/model.h"
 #include "train/plan_check.h"
+#include <assert.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -24,11 +25,61 @@ static const char *const server_names[] = {"sgd", "momentum"};
 static const char *const schedule_names[] = {"constant", "cosine"};
 static const char *const average_names[] = {"none", "ema", "tail"};
 
+double nn_phase_grid(const nn_phase *phase)
+{
+    double clip_norm = 0;
+    bool ok = dp_decimal_value(&clip_norm, phase->clip_norm);
+    return ok ? clip_norm / phase->clip_units : NAN;
+}
+
 double nn_plan_grid(const nn_plan *plan)
 {
     double clip_norm = 0;
     bool ok = dp_decimal_value(&clip_norm, plan->clip_norm);
     return ok ? clip_norm / plan->clip_units : NAN;
+}
+
+const nn_phase *nn_plan_phase(const nn_plan *plan, uint32_t round)
+{
+    const nn_phase *phase = plan->phases;
+    assert(round >= 1 && round <= plan->rounds && plan->n_phases >= 1);
+    while (round >= phase->first + phase->rounds)
+        phase++;
+    return phase;
+}
+
+void nn_plan_settle(nn_plan *p)
+{
+    nn_phase *m = &p->phases[0];
+    memset(m, 0, sizeof *m); /* its padding too: plans are compared */
+    strcpy(m->name, "main");
+    strcpy(m->learn, "all");
+    m->first = 1;
+    m->rounds = p->rounds;
+    m->local_steps = p->local_steps;
+    m->n_learned = p->n_weights;
+    m->rate = p->rate;
+    m->clip_units = p->clip_units;
+    m->noise_variance = p->noise_variance;
+    m->augmentations = p->augmentations;
+    m->shift = p->shift;
+    m->mirror = p->mirror;
+    m->local_learning_rate = p->local_learning_rate;
+    m->server = p->server;
+    m->server_learning_rate = p->server_learning_rate;
+    m->server_momentum = p->server_momentum;
+    m->server_weight_decay = p->server_weight_decay;
+    m->schedule = p->schedule;
+    m->average = p->average;
+    m->average_value = p->average_value;
+    m->update_bits = p->update_bits;
+    m->probe = p->probe;
+    memcpy(m->sampling_rate, p->sampling_rate, sizeof m->sampling_rate);
+    memcpy(m->noise_multiplier, p->noise_multiplier, sizeof m->noise_multiplier);
+    memcpy(m->clip_norm, p->clip_norm, sizeof m->clip_norm);
+    p->n_phases = 1;
+    for (uint32_t i = 0; i < p->n_classes; i++)
+        p->class_weights[i] = 1;
 }
 
 dp_update_shape nn_plan_update(const nn_plan *plan, uint32_t round)
@@ -282,6 +333,8 @@ fl_code nn_plan_check(nn_plan *p, fl_err *err)
         rc = check_training(p, err);
     if (rc == FL_OK)
         rc = check_privacy(p, err);
+    if (rc == FL_OK)
+        nn_plan_settle(p);
     return rc;
 }
 
@@ -432,6 +485,7 @@ fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err)
 {
     plan->is_private = false;
     plan->noise_variance = 0;
+    nn_plan_settle(plan);
     plan->metrics_every = plan->metrics_bins = 0;
     plan->metrics_histogram = plan->metrics_classes = plan->metrics_quality = false;
     plan->metrics_noise_variance = 0;

@@ -5,8 +5,13 @@
  * plan_hash (SHA-256 of the JSON text) is what a person at the hospital approves. Every number that decides bits or
  * privacy is an integer or an exact decimal text in the plan; doubles are read from those texts once.
  *
- * format is 1, or 2 when the plan has a probe or metrics: a plan of format 1, made before there were any, keeps its text
- * and hash.
+ * format is 1, or 2 when the plan has a probe or metrics, or 3 when it has something of what came after: more phases than
+ * one, sets of labels, class weights, automatic clipping, frozen layers, a pretrained start, adam. A plan keeps the text
+ * and hash that it had when it was made.
+ *
+ * A plan runs its phases one after another; the last one is called main. A phase has terms of its own (what is learned,
+ * with which loss, clip, noise and optimiser), and all of them share one budget: the plan's epsilon is that of all rounds
+ * together. rounds counts the rounds of all phases. What nn_plan has of the members of nn_phase is main's.
  *
  * Parsing is strict: an unknown member, a missing one, a value out of range or a text that is not canonical is
  * FL_EFORMAT; parse(text) followed by write gives the same text.
@@ -29,6 +34,39 @@ typedef char nn_decimal[24]; /* exact decimal text, at most 6 digits after the p
 typedef enum nn_server_kind { NN_SERVER_SGD, NN_SERVER_MOMENTUM } nn_server_kind;
 typedef enum nn_schedule { NN_SCHEDULE_CONSTANT, NN_SCHEDULE_COSINE } nn_schedule;
 typedef enum nn_average { NN_AVERAGE_NONE, NN_AVERAGE_EMA, NN_AVERAGE_TAIL } nn_average;
+
+typedef enum nn_clipping {
+    NN_CLIP_FLAT,      /* g min(1, C / |g|): privacy/clip.h */
+    NN_CLIP_AUTOMATIC, /* g C / (|g| + 0.01): Bu, Wang, Zha, Karypis 2023, AUTO-S */
+} nn_clipping;
+
+#define NN_PLAN_MAX_PHASES 8
+#define NN_PLAN_MAX_LEARN  256
+
+/* The terms of some rounds in a row. */
+typedef struct nn_phase {
+    char name[32];          /* the last one's is main */
+    uint32_t first, rounds; /* rounds first .. first + rounds - 1 of the plan, counted from 1 */
+    uint32_t local_steps;
+    char learn[NN_PLAN_MAX_LEARN]; /* "all", or names of layers, separated by commas: nn_aim, train/model.h */
+    uint32_t n_learned;            /* coordinates of a gradient and of an update without its probe */
+    int loss;                      /* nn_loss_kind of train/model.h */
+    char loss_at[32];              /* of squares: the layer; else "" */
+    nn_decimal sampling_rate, noise_multiplier, clip_norm;
+    dp_rate rate;
+    uint32_t clip_units;
+    uint64_t noise_variance;
+    nn_clipping clipping;
+    uint32_t augmentations, shift;
+    bool mirror;
+    double local_learning_rate;
+    nn_server_kind server;
+    double server_learning_rate, server_momentum, server_weight_decay;
+    nn_schedule schedule;
+    nn_average average;
+    double average_value;
+    uint32_t update_bits, probe;
+} nn_phase;
 
 typedef struct nn_plan {
     char name[64]; /* [A-Za-z0-9._-] */
@@ -67,7 +105,13 @@ typedef struct nn_plan {
     nn_decimal metrics_noise_multiplier;
     uint64_t metrics_noise_variance; /* S^2 of each cell */
     uint64_t seed;                   /* public: initial weights, augmentation */
-    fl_hash hash;                    /* SHA-256 of the canonical text */
+    /* format 3; before: false, "", no class weights, one phase */
+    bool multi;                                /* an image has a set of classes: its label is a bit set */
+    double class_weights[NN_PLAN_MAX_CLASSES]; /* factors of the loss; all 1 unless said */
+    char initial[2 * FL_HASH_SIZE + 1]; /* SHA-256 of the file of weights that training starts from; "": the seed */
+    uint32_t n_phases;                  /* at least 1 */
+    nn_phase phases[NN_PLAN_MAX_PHASES];
+    fl_hash hash; /* SHA-256 of the canonical text */
 } nn_plan;
 
 /* study INI text -> plan. Solves noise_multiplier = auto, clip_units and update_bits. path_dir: where file:PATH specs
@@ -88,6 +132,12 @@ fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err) FL_MUST_USE;
 dp_update_shape nn_plan_update(const nn_plan *plan, uint32_t round);
 /* Renyi cost at order a of the noised counts of `releases` rounds; 0 without metrics. */
 double nn_plan_metrics_rdp(const nn_plan *plan, uint32_t releases, unsigned order);
-double nn_plan_grid(const nn_plan *plan); /* gamma = clip_norm / clip_units */
+/* The phase that a round belongs to; round from 1, at most plan->rounds. It lives as long as the plan. */
+const nn_phase *nn_plan_phase(const nn_plan *plan, uint32_t round);
+/* The last phase takes what the plan's own members say. For who fills a plan by hand, tests mostly; parse and from_study
+ * do it themselves. */
+void nn_plan_settle(nn_plan *plan);
+double nn_phase_grid(const nn_phase *phase); /* gamma = clip_norm / clip_units */
+double nn_plan_grid(const nn_plan *plan);    /* main's */
 
 #endif
