@@ -4,14 +4,16 @@
  * To add a kind: a file with read, infer, forward and backward, a row in layer_kinds.c, its line in docs/layers.md,
  * PyTorch's values and a gradient check.
  *
- * All functions work on one image: x has the shape in, y the shape out. w and dw are the layer's own part of the
- * vectors (n_weights). kept is memory that forward fills for backward (n_kept floats); scratch holds nothing between
- * calls (n_scratch floats). backward overwrites dw and, unless it is NULL, dx; no two arguments overlap.
+ * A kind computes on ONE image, through views (train/map.h): run fills y from x, back fills dx and adds to dw from dy.
+ * conv and linear are the exception, the engine computes them by train/convolution.h for many images at once.
+ *
+ * forward and backward, with plain (C, H, W) arrays, are the old way; they go when every kind has run and back.
  */
 #ifndef TRAIN_LAYER_H
 #define TRAIN_LAYER_H
 
 #include "base/rng.h"
+#include "train/map.h"
 #include "train/model.h"
 
 #define NN_MAX_WORDS 16
@@ -24,6 +26,27 @@ typedef struct nn_spec_line {
     uint32_t n_classes; /* what the word "classes" stands for */
 } nn_spec_line;
 
+/*
+ * One image's way through a layer. Shapes are the layer's: x[0] has in, x[1] has other, y has out.
+ *
+ * run reads x, w and fills y: every channel, and zeros in the padded channels from C to cs (whatever x has there); never
+ * the halo. back reads x, y, dy, w, kept, adds the image's part to dw, and overwrites dx[0] and dx[1], padded channels
+ * with zeros; dy is zero there. dx[i].at is NULL where nobody wants it, dw is NULL where the layer is frozen. What
+ * several consumers send into one output is added up by the engine, in a fixed order. kept and scratch are aligned to
+ * 64 bytes. Sums in double where they are long; NaN is carried through. No two buffers overlap, except that a kind which
+ * says in_place may be given y in the memory of x[0] and dx[0] in that of dy, pixel on pixel.
+ */
+typedef struct nn_pass {
+    nn_map x[2], y;
+    nn_map dx[2], dy; /* back alone */
+    const float *w;   /* the layer's weights, as in the flat vector (n_weights) */
+    float *dw;        /* as w; to be added to */
+    float *kept;      /* n_kept floats: run fills them, back finds them */
+    float *scratch;   /* n_scratch floats, of any value */
+    uint64_t key;     /* training: a number drawn for (patient, image, step, layer), for dropout */
+    bool is_training; /* false: prediction; kept need not be filled */
+} nn_pass;
+
 typedef struct nn_layer_kind {
     const char *name;
     /* words after the name -> the layer's parameters. Messages say what is wrong; the caller adds line and name. */
@@ -35,6 +58,9 @@ typedef struct nn_layer_kind {
     void (*backward)(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
                      const float *y, const float *dy, const float *w);
     bool has_two_inputs; /* the line's first word names the second one; `other` is its shape */
+    void (*run)(const nn_layer *l, const nn_pass *p);
+    void (*back)(const nn_layer *l, const nn_pass *p);
+    bool in_place; /* y may be x[0] and dx[0] may be dy; then run and back may read y and dy only, not x[0] */
 } nn_layer_kind;
 
 struct nn_layer {
@@ -45,6 +71,7 @@ struct nn_layer {
     int32_t from[2];        /* the layers it takes its inputs from; -1: the image */
     nn_shape in, other, out;
     size_t n_in, n_out; /* values */
+    bool is_learned;    /* has weights, and the model's aim learns them */
     uint32_t kernel_h, kernel_w, stride, pad;
     uint32_t channels; /* out channels, out values, or groups */
     bool has_bias, has_stride;

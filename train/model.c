@@ -9,10 +9,14 @@
 
 struct nn_model {
     nn_spec spec;
-    uint32_t first_learned; /* nothing below it has weights, so no gradient is carried further down */
-    size_t n_floats;        /* outputs and kept values of all layers */
-    size_t n_widest;        /* the largest input of a layer */
-    size_t n_scratch;       /* the largest scratch */
+    uint32_t first_learned; /* nothing below it is learned, so no gradient is carried further down */
+    uint32_t n_run;         /* layers up to the one whose output the loss reads */
+    nn_loss_kind loss;
+    float *class_weights; /* (n_classes) or NULL */
+    size_t n_learned;
+    size_t n_floats;  /* outputs and kept values of all layers */
+    size_t n_widest;  /* the largest input of a layer */
+    size_t n_scratch; /* the largest scratch */
 };
 
 struct nn_workspace {
@@ -21,6 +25,7 @@ struct nn_workspace {
     float *slope[2]; /* d loss / d output and d input, swapped on the way down */
     float *scratch;
     float *logits;
+    float *all; /* (n_weights): the gradient of everything, when only a part is learned */
 };
 
 /* --- building -------------------------------------------------------------------------------------------------- */
@@ -43,9 +48,7 @@ static fl_code place_layers(nn_model *m, fl_err *err)
 {
     for (uint32_t i = 0; i < m->spec.n_layers; i++)
         FL_TRY(place_layer(m, &m->spec.layers[i], i, err));
-    while (m->spec.layers[m->first_learned].n_weights == 0)
-        m->first_learned++;
-    return FL_OK;
+    return nn_model_aim(m, &(nn_aim){.learn = "all"}, err);
 }
 
 fl_code nn_model_create(nn_model **out, const char *spec, uint32_t channels, uint32_t height, uint32_t width,
@@ -74,6 +77,8 @@ fl_code nn_model_create(nn_model **out, const char *spec, uint32_t channels, uin
 
 void nn_model_destroy(nn_model *m)
 {
+    if (m)
+        free(m->class_weights);
     free(m);
 }
 
@@ -100,6 +105,132 @@ uint64_t nn_model_flops(const nn_model *m)
 fl_hash nn_model_hash(const nn_model *m)
 {
     return m->spec.hash;
+}
+
+/* --- the aim --------------------------------------------------------------------------------------------------- */
+
+static nn_layer *layer_named(nn_model *m, const char *name, size_t n)
+{
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        if (strlen(m->spec.layers[i].name) == n && memcmp(m->spec.layers[i].name, name, n) == 0)
+            return &m->spec.layers[i];
+    }
+    return NULL;
+}
+
+/* Marks the layers of the list in `learned`. */
+static fl_code read_learn(bool *learned, nn_model *m, const char *list, fl_err *err)
+{
+    memset(learned, 0, NN_MAX_LAYERS * sizeof *learned);
+    for (uint32_t i = 0; strcmp(list, "all") == 0 && i < m->spec.n_layers; i++)
+        learned[i] = m->spec.layers[i].n_weights > 0;
+    if (strcmp(list, "all") == 0)
+        return FL_OK;
+    for (const char *at = list;; at++) {
+        size_t n = strcspn(at, ",");
+        const nn_layer *l = layer_named(m, at, n);
+        if (!l || l->n_weights == 0)
+            return fl_fail(err, FL_EFORMAT, "learn: '%.*s' is not the name of a layer with weights",
+                           (int)(n < 40 ? n : 40), at);
+        learned[l - m->spec.layers] = true;
+        at += n;
+        if (*at == '\0')
+            return FL_OK;
+    }
+}
+
+static fl_code check_loss(const nn_model *m, const nn_aim *aim, fl_err *err)
+{
+    if (aim->loss == NN_LOSS_BINARY && m->spec.n_classes > 32)
+        return fl_fail(err, FL_EFORMAT, "loss: a set of %u classes, at most 32", m->spec.n_classes);
+    for (uint32_t c = 0; aim->class_weights && c < m->spec.n_classes; c++) {
+        if (!(aim->class_weights[c] >= 0 && isfinite(aim->class_weights[c])))
+            return fl_fail(err, FL_EFORMAT, "loss: the weight of class %u is %g, expected a number of at least 0", c,
+                           (double)aim->class_weights[c]);
+    }
+    return FL_OK;
+}
+
+/* What follows from the flags of the layers. */
+static void count_learned(nn_model *m)
+{
+    m->n_learned = 0;
+    m->first_learned = m->spec.n_layers;
+    for (uint32_t i = m->spec.n_layers; i-- > 0;) {
+        if (m->spec.layers[i].is_learned) {
+            m->first_learned = i;
+            m->n_learned += m->spec.layers[i].n_weights;
+        }
+    }
+}
+
+fl_code nn_model_aim(nn_model *m, const nn_aim *aim, fl_err *err)
+{
+    bool learned[NN_MAX_LAYERS];
+    fl_code rc = read_learn(learned, m, aim->learn, err);
+    if (rc == FL_OK)
+        rc = check_loss(m, aim, err);
+    if (rc != FL_OK)
+        return rc;
+    const nn_layer *end = &m->spec.layers[m->spec.n_layers - 1];
+    if (aim->loss == NN_LOSS_SQUARES) {
+        end = aim->at ? layer_named(m, aim->at, strlen(aim->at)) : NULL;
+        if (!end)
+            return fl_fail(err, FL_EFORMAT, "loss: '%.40s' is not the name of a layer", aim->at ? aim->at : "");
+    }
+    float *weights = NULL;
+    if (aim->class_weights && !(weights = malloc(m->spec.n_classes * sizeof *weights)))
+        return fl_fail(err, FL_EENV, "model: out of memory");
+    if (weights)
+        memcpy(weights, aim->class_weights, m->spec.n_classes * sizeof *weights);
+    free(m->class_weights);
+    m->class_weights = weights;
+    m->loss = aim->loss;
+    m->n_run = (uint32_t)(end - m->spec.layers) + 1;
+    for (uint32_t i = 0; i < m->spec.n_layers; i++)
+        m->spec.layers[i].is_learned = learned[i];
+    count_learned(m);
+    return FL_OK;
+}
+
+size_t nn_model_n_learned(const nn_model *m)
+{
+    return m->n_learned;
+}
+
+/* The next range at or after layer *i; size 0 when there is none. Neighbours in the vector are one range. */
+static nn_range next_range(const nn_model *m, uint32_t *i)
+{
+    nn_range r = {0};
+    for (; *i < m->spec.n_layers; (*i)++) {
+        const nn_layer *l = &m->spec.layers[*i];
+        if (l->n_weights == 0)
+            continue;
+        if (!l->is_learned && r.size > 0)
+            break;
+        if (l->is_learned && r.size == 0)
+            r.offset = l->weights_at;
+        r.size += l->is_learned ? l->n_weights : 0;
+    }
+    return r;
+}
+
+size_t nn_model_n_ranges(const nn_model *m)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; next_range(m, &i).size > 0;)
+        n++;
+    return n;
+}
+
+nn_range nn_model_range(const nn_model *m, size_t index)
+{
+    uint32_t i = 0;
+    for (size_t k = 0; k < index; k++)
+        next_range(m, &i);
+    nn_range r = next_range(m, &i);
+    assert(r.size > 0); /* index is below n_ranges */
+    return r;
 }
 
 /* --- weights --------------------------------------------------------------------------------------------------- */
@@ -162,8 +293,9 @@ fl_code nn_workspace_create(nn_workspace **out, const nn_model *m, fl_err *err)
         return fl_fail(err, FL_EENV, "model: out of memory");
     size_t values = m->n_floats * sizeof(float), slope = m->n_widest * sizeof(float);
     size_t scratch = m->n_scratch * sizeof(float), logits = m->spec.n_classes * sizeof(float);
+    size_t all = m->n_learned < m->spec.n_weights ? m->spec.n_weights * sizeof(float) : 0;
     size_t total = fl_arena_round(values) + 2 * fl_arena_round(slope) + fl_arena_round(scratch) +
-                   fl_arena_round(logits);
+                   fl_arena_round(logits) + fl_arena_round(all);
     fl_code rc = fl_arena_init(&ws->arena, total, err);
     if (rc != FL_OK) {
         free(ws);
@@ -174,6 +306,7 @@ fl_code nn_workspace_create(nn_workspace **out, const nn_model *m, fl_err *err)
     ws->slope[1] = fl_arena_cut(&ws->arena, slope);
     ws->scratch = fl_arena_cut(&ws->arena, scratch);
     ws->logits = fl_arena_cut(&ws->arena, logits);
+    ws->all = all > 0 ? fl_arena_cut(&ws->arena, all) : NULL;
     *out = ws;
     return FL_OK;
 }
@@ -196,46 +329,99 @@ static const float *input_of(const nn_model *m, const nn_workspace *ws, uint32_t
     return i == 0 ? image : ws->values + m->spec.layers[i - 1].out_at;
 }
 
-void nn_forward(const nn_model *m, nn_workspace *ws, const float *w, float *logits, const float *image)
+static const float *run_layers(const nn_model *m, nn_workspace *ws, const float *w, const float *image, uint32_t n)
 {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         const nn_layer *l = &m->spec.layers[i];
         l->kind->forward(l, ws->values + l->out_at, ws->values + l->kept_at, ws->scratch, input_of(m, ws, i, image),
                          w + l->weights_at);
     }
-    memcpy(logits, ws->values + m->spec.layers[m->spec.n_layers - 1].out_at, m->spec.n_classes * sizeof *logits);
+    return ws->values + m->spec.layers[n - 1].out_at;
 }
 
-/* d (n): softmax(logits) - one-hot(label). Returns the loss. */
-static double cross_entropy(float *d, const float *logits, uint32_t n, uint32_t label)
+void nn_forward(const nn_model *m, nn_workspace *ws, const float *w, float *logits, const float *image)
 {
-    double largest = logits[0], sum = 0;
+    memcpy(logits, run_layers(m, ws, w, image, m->spec.n_layers), m->spec.n_classes * sizeof *logits);
+}
+
+/* d (n): v[label] (softmax(y) - one-hot(label)) */
+static double cross_entropy(float *d, const float *y, uint32_t n, uint32_t label, double weight)
+{
+    double largest = y[0], sum = 0;
     for (uint32_t c = 1; c < n; c++)
-        largest = logits[c] > largest ? logits[c] : largest;
+        largest = y[c] > largest ? y[c] : largest;
     for (uint32_t c = 0; c < n; c++)
-        sum += exp(logits[c] - largest);
+        sum += exp(y[c] - largest);
     for (uint32_t c = 0; c < n; c++)
-        d[c] = (float)(exp(logits[c] - largest) / sum - (c == label));
-    return largest + log(sum) - logits[label];
+        d[c] = (float)(weight * (exp(y[c] - largest) / sum - (c == label)));
+    return weight * (largest + log(sum) - y[label]);
+}
+
+/* d (n): v_c / n (logistic(y_c) - t_c) */
+static double binary_cross_entropy(float *d, const float *y, uint32_t n, uint32_t set, const float *weights)
+{
+    double loss = 0;
+    for (uint32_t c = 0; c < n; c++) {
+        double v = weights ? weights[c] : 1, t = set >> c & 1, small = exp(-fabs((double)y[c])); /* at most 1 */
+        double logistic = y[c] >= 0 ? 1 / (1 + small) : small / (1 + small);
+        d[c] = (float)(v * (logistic - t) / n);
+        loss += v * ((y[c] > 0 ? y[c] : 0) + log1p(small) - t * y[c]) / n;
+    }
+    return loss;
+}
+
+static double half_squares(float *d, const float *y, size_t n)
+{
+    memcpy(d, y, n * sizeof *d);
+    return nn_sum_squares(y, n, 0) / 2;
+}
+
+/* d: the slope of the loss at the output y of the last layer that is run. Returns the loss. */
+static double loss_of(const nn_model *m, float *d, const float *y, uint32_t label)
+{
+    if (m->loss == NN_LOSS_SQUARES)
+        return half_squares(d, y, m->spec.layers[m->n_run - 1].n_out);
+    if (m->loss == NN_LOSS_BINARY)
+        return binary_cross_entropy(d, y, m->spec.n_classes, label, m->class_weights);
+    assert(label < m->spec.n_classes);
+    return cross_entropy(d, y, m->spec.n_classes, label, m->class_weights ? m->class_weights[label] : 1);
+}
+
+/* The learned pieces of the gradient of everything. What lies behind the loss has none. */
+static void pick_learned(const nn_model *m, float *g, const float *all)
+{
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const nn_layer *l = &m->spec.layers[i];
+        if (!l->is_learned)
+            continue;
+        if (i < m->n_run)
+            memcpy(g, all + l->weights_at, l->n_weights * sizeof *g);
+        else
+            memset(g, 0, l->n_weights * sizeof *g);
+        g += l->n_weights;
+    }
 }
 
 void nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
                  uint32_t label)
 {
-    assert(label < m->spec.n_classes);
-    nn_forward(m, ws, w, ws->logits, image);
-    double value = cross_entropy(ws->slope[0], ws->logits, m->spec.n_classes, label);
+    float *all = ws->all ? ws->all : g, *dy = ws->slope[0], *dx = ws->slope[1];
+    double value = loss_of(m, dy, run_layers(m, ws, w, image, m->n_run), label);
     if (loss)
         *loss = value;
-    float *dy = ws->slope[0], *dx = ws->slope[1];
-    for (uint32_t i = m->spec.n_layers; i-- > m->first_learned;) {
+    for (uint32_t i = m->n_run; i-- > m->first_learned;) {
         const nn_layer *l = &m->spec.layers[i];
-        l->kind->backward(l, i > m->first_learned ? dx : NULL, g + l->weights_at, ws->values + l->kept_at, ws->scratch,
-                          input_of(m, ws, i, image), ws->values + l->out_at, dy, w + l->weights_at);
+        l->kind->backward(l, i > m->first_learned ? dx : NULL, all + l->weights_at, ws->values + l->kept_at,
+                          ws->scratch, input_of(m, ws, i, image), ws->values + l->out_at, dy, w + l->weights_at);
         float *swap = dy;
         dy = dx;
         dx = swap;
     }
+    if (ws->all)
+        pick_learned(m, g, all);
+    else
+        for (uint32_t i = m->n_run; i < m->spec.n_layers; i++)
+            memset(g + m->spec.layers[i].weights_at, 0, m->spec.layers[i].n_weights * sizeof *g);
 }
 
 void nn_softmax(float *p, const float *logits, uint32_t n)

@@ -57,6 +57,37 @@ fl_hash nn_model_hash(const nn_model *m);
 size_t nn_model_n_tensors(const nn_model *m);
 nn_tensor nn_model_tensor(const nn_model *m, size_t index);
 
+/*
+ * What a pass learns and minimises. A new model learns all its weights with NN_LOSS_SOFTMAX and equal class weights.
+ *
+ *     SOFTMAX   v[label] * (log sum_c exp(y_c) - y_label)                  label: the class
+ *     BINARY    mean over c of v[c] * (log(1 + exp(y_c)) - t_c y_c)        label: a set, t_c = bit c; at most 32 classes
+ *     SQUARES   1/2 sum_i o_i^2, o the output of layer `at`                the label and what follows `at` are ignored
+ *
+ * Layers are called by their names: `as NAME` in the spec, else their index from 0, as in PyTorch's nn.Sequential.
+ */
+typedef enum nn_loss_kind { NN_LOSS_SOFTMAX, NN_LOSS_BINARY, NN_LOSS_SQUARES } nn_loss_kind;
+
+typedef struct nn_aim {
+    const char *learn; /* "all", or names of layers with weights, separated by commas; what is not learned is frozen */
+    nn_loss_kind loss;
+    const char *at;             /* SQUARES: a layer's name; else NULL */
+    const float *class_weights; /* v (n_classes), finite and at least 0, or NULL: ones */
+} nn_aim;
+
+/* A piece of the flat vector, in floats. */
+typedef struct nn_range {
+    size_t offset, size;
+} nn_range;
+
+/* Everything is copied. Refuses (FL_EFORMAT, m is unchanged) names that are no layer's or have no weights, more than 32
+ * classes with BINARY, class weights below 0. Before workspaces of m are made: they are sized by it. */
+fl_code nn_model_aim(nn_model *m, const nn_aim *aim, fl_err *err) FL_MUST_USE;
+/* Gradients and updates hold the learned weights alone, in the order of the flat vector: the ranges one after another. */
+size_t nn_model_n_learned(const nn_model *m); /* at least 1, at most n_weights */
+size_t nn_model_n_ranges(const nn_model *m);  /* ascending, never touching */
+nn_range nn_model_range(const nn_model *m, size_t index);
+
 /* Kaiming-uniform as PyTorch's default for conv and linear (bound 1/sqrt(fan_in), biases too), 1 and 0 for groupnorm;
  * the last layer starts at zero, so that the first step sees equal classes. Same seed, same bits. */
 void nn_model_init_weights(const nn_model *m, float *w, uint64_t seed);
@@ -73,8 +104,8 @@ size_t nn_workspace_size(const nn_workspace *ws); /* bytes */
 /* logits (n_classes) of one image (C, H, W). */
 void nn_forward(const nn_model *m, nn_workspace *ws, const float *w, float *logits, const float *image);
 
-/* g (n_weights), overwritten: d loss / d w;  *loss (may be NULL) = log sum_c exp(logit_c) - logit_label.
- * label < n_classes. g may not overlap w. */
+/* g (n_learned), overwritten: d loss / d w;  *loss (may be NULL): the value of the model's aim. label: below n_classes, or
+ * a set of classes. g may not overlap w. */
 void nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
                  uint32_t label);
 
