@@ -1,25 +1,12 @@
 #include "crypto/csprng.h"
 #include "imaging/resize.h"
 #include "node/data_rows.h"
+#include "node/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* ---- list: rows of hashes, on the event loop's thread ------------------------------------------------------------ */
-
-/* The plan's class of a label; -1: none. */
-static int class_of(const nn_plan *plan, const char *label)
-{
-    for (uint32_t i = 0; i < plan->n_classes; i++)
-        if (strcasecmp(label, plan->classes[i]) == 0)
-            return (int)i;
-    size_t n = strlen(label);
-    if (n < 1 || n > 2 || strspn(label, "0123456789") != n || (n == 2 && label[0] == '0'))
-        return -1;
-    int number = atoi(label);
-    return number < (int)plan->n_classes ? number : -1;
-}
 
 static bool read_row(node_data_row *row, fl_query *q)
 {
@@ -37,8 +24,8 @@ static fl_code read_rows(node_data_rows *out, fl_query *q, const nn_plan *plan, 
 {
     size_t capacity = 0;
     while (fl_query_row(q)) {
-        int class = class_of(plan, fl_column_text(q, 2));
-        if (class < 0) {
+        uint32_t label;
+        if (!node_label_read(&label, plan, fl_column_text(q, 2), true)) {
             out->n_other++;
             continue;
         }
@@ -51,7 +38,7 @@ static fl_code read_rows(node_data_rows *out, fl_query *q, const nn_plan *plan, 
         }
         if (!read_row(&out->rows[out->n], q))
             return fl_fail(err, FL_EENV, "node.db: a row of the data set is damaged: restore a backup");
-        out->rows[out->n++].label = (uint32_t) class;
+        out->rows[out->n++].label = label;
     }
     return FL_OK;
 }

@@ -333,6 +333,49 @@ node_label *node_labels_by_sop(node_labels *l, const uint8_t sop[32])
     return low < l->n_by_sop && memcmp(l->by_sop[low]->sop, sop, 32) == 0 ? l->by_sop[low] : NULL;
 }
 
+/* ---- classes of a plan --------------------------------------------------------------------------------------------- */
+
+/* n bytes of text; -1: none. */
+static int class_of(const nn_plan *plan, const char *text, size_t n, bool numbers_too)
+{
+    for (uint32_t i = 0; i < plan->n_classes; i++)
+        if (strlen(plan->classes[i]) == n && strncasecmp(text, plan->classes[i], n) == 0)
+            return (int)i;
+    if (!numbers_too || n < 1 || n > 2 || strspn(text, "0123456789") < n || (n == 2 && text[0] == '0'))
+        return -1;
+    const int number = n == 1 ? text[0] - '0' : 10 * (text[0] - '0') + text[1] - '0';
+    return number < (int)plan->n_classes ? number : -1;
+}
+
+bool node_label_is_set(const char *text)
+{
+    return strchr(text, '|') != NULL;
+}
+
+bool node_label_read(uint32_t *label, const nn_plan *plan, const char *text, bool numbers_too)
+{
+    const bool is_multi = plan->multi;
+    *label = 0;
+    for (;;) {
+        size_t n = is_multi ? strcspn(text, "|") : strlen(text), skip = n;
+        while (n > 0 && *text == ' ')
+            text++, n--, skip--;
+        while (n > 0 && text[n - 1] == ' ')
+            n--;
+        const int class = class_of(plan, text, n, numbers_too);
+        if (!is_multi) {
+            *label = class < 0 ? 0 : (uint32_t) class;
+            return class >= 0;
+        }
+        if (class >= 0)
+            *label |= UINT32_C(1) << class;
+        text += skip;
+        if (*text == 0)
+            return true;
+        text++;
+    }
+}
+
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 static fl_code parse_all(parser *p, fl_csv *r, fl_err *err)

@@ -59,4 +59,14 @@ node_label *node_labels_by_sop(node_labels *l, const uint8_t sop[32]);
 
 const char *node_base_name(const char *path);
 
+/*
+ * A label's text as training knows it. Single-label plans: the class with that name, in any case, or, if numbers_too,
+ * with that number ("0", "1", ...). Multi-label plans: names (numbers) joined by |, as the set of their bits; parts that
+ * are no class of the plan ("no finding") set no bit, so every image is of the plan.
+ *
+ * false: no class of this plan. A text that names several classes is none for a single-label plan.
+ */
+bool node_label_read(uint32_t *label, const nn_plan *plan, const char *text, bool numbers_too);
+bool node_label_is_set(const char *text); /* several names joined by | */
+
 #endif

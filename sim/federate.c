@@ -22,24 +22,57 @@ typedef struct federation {
     float *weights;
 } federation;
 
+/* A changed plan through its text, so that the hash is that of this plan. */
+static fl_code seal(nn_plan *plan, fl_err *err)
+{
+    fl_buf json;
+    fl_buf_init(&json, NN_PLAN_MAX_BYTES);
+    fl_code rc = nn_plan_write(&json, plan, err);
+    if (rc == FL_OK)
+        rc = nn_plan_parse(plan, fl_buf_text(&json), json.size, err);
+    fl_buf_fini(&json);
+    return rc;
+}
+
+/* "all" are those who are here, by name: so the first round waits for all of them, not for a quorum. */
+static fl_code name_hospitals(nn_plan *plan, const sim_hospitals *h, fl_err *err)
+{
+    plan->n_sites = h->n;
+    for (uint32_t i = 0; i < h->n; i++)
+        snprintf(plan->sites[i], sizeof plan->sites[i], "%s", h->list[i].name);
+    return seal(plan, err);
+}
+
 fl_code sim_plan_load(nn_plan *plan, const char *study, bool has_seed, uint64_t seed, fl_err *err)
 {
-    fl_buf text, json;
+    fl_buf text;
     char *path = strdup(study);
     fl_buf_init(&text, STUDY_MAX);
-    fl_buf_init(&json, NN_PLAN_MAX_BYTES);
     fl_code rc = path ? fl_file_read(&text, study, err) : fl_fail(err, FL_EENV, "out of memory");
     if (rc == FL_OK)
         rc = nn_plan_from_study(plan, fl_buf_text(&text), study, dirname(path), err);
-    if (rc == FL_OK && has_seed) { /* through its text, so that the hash is that of this plan */
+    if (rc == FL_OK && has_seed) {
         plan->seed = seed;
-        rc = nn_plan_write(&json, plan, err);
-        if (rc == FL_OK)
-            rc = nn_plan_parse(plan, fl_buf_text(&json), json.size, err);
+        rc = seal(plan, err);
     }
     fl_buf_fini(&text);
-    fl_buf_fini(&json);
     free(path);
+    return rc;
+}
+
+static fl_code declare(sim_hospitals *h, const sim_federate_options *o, fl_err *err)
+{
+    nn_declared *list = calloc(NN_PLAN_MAX_SITES, sizeof *list);
+    uint32_t n = 0;
+    fl_buf text;
+    fl_buf_init(&text, STUDY_MAX);
+    fl_code rc = list ? fl_file_read(&text, o->study, err) : fl_fail(err, FL_EENV, "out of memory");
+    if (rc == FL_OK)
+        rc = nn_study_declared(list, &n, fl_buf_text(&text), o->study, err);
+    if (rc == FL_OK)
+        rc = sim_hospitals_declare(h, list, n, o->n_hospitals > 0, err);
+    fl_buf_fini(&text);
+    free(list);
     return rc;
 }
 
@@ -176,12 +209,16 @@ fl_code sim_federate(sim_result *out, nn_plan *plan, sim_hospitals *hospitals, c
         rc = sim_hospitals_load(hospitals, options->data, plan, options->n_hospitals, err);
     if (rc)
         return rc;
+    if ((rc = declare(hospitals, options, err))) {
+        sim_hospitals_fini(hospitals);
+        return rc;
+    }
     if (plan->quorum > hospitals->n) {
         sim_hospitals_fini(hospitals);
         return fl_fail(err, FL_EREFUSED, "%s: the quorum is %u and there are %u hospitals", options->study,
                        plan->quorum, hospitals->n);
     }
-    if (options->open && (rc = nn_plan_drop_privacy(plan, err))) {
+    if ((rc = name_hospitals(plan, hospitals, err)) || (options->open && (rc = nn_plan_drop_privacy(plan, err)))) {
         sim_hospitals_fini(hospitals);
         return rc;
     }

@@ -4,6 +4,7 @@
 #include "crypto/hash.h"
 #include "imaging/image.h"
 #include "imaging/resize.h"
+#include "node/labels.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,21 +103,48 @@ static fl_code add_image(nn_dataset *d, const idx *images, uint32_t i, uint32_t 
     return nn_dataset_append_patient(d, key.bytes, x, &label, 1, err);
 }
 
+/* The classes of the 256 labels; -1: none. A class named after a number has that label; without any such class the
+ * label is the class's place. */
+static void class_table(int classes[256], bool *by_number, const nn_plan *plan)
+{
+    uint32_t c;
+    char text[8];
+    *by_number = true;
+    for (unsigned pass = 0; pass < 2; pass++)
+        for (unsigned label = 0; label < 256; label++) {
+            snprintf(text, sizeof text, "%u", label);
+            const bool is_class = node_label_read(&c, plan, text, pass == 1 && *by_number);
+            classes[label] = is_class ? (int)c : -1;
+            *by_number &= pass == 1 || !is_class;
+        }
+}
+
 static fl_code add_split(sim_hospitals *out, const idx *images, const idx *labels, node_split split,
                          const nn_plan *plan, fl_err *err)
 {
     const size_t size = (size_t)plan->channels * plan->height * plan->width;
     uint16_t *pixels = malloc((size_t)images->rows * images->columns * sizeof *pixels);
     float *x = malloc(size * sizeof *x);
+    int classes[256];
     fl_code rc = FL_OK;
+    class_table(classes, &out->by_number, plan);
     if (!pixels || !x)
         rc = fl_fail(err, FL_EENV, "out of memory");
     else if (images->count != labels->count)
         rc = fl_fail(err, FL_EFORMAT, "%u images and %u labels", images->count, labels->count);
-    for (uint32_t i = 0; rc == FL_OK && i < images->count; i++)
-        if (labels->content[i] < plan->n_classes)
-            rc = add_image(&out->list[i % out->n].split[split], images, i, labels->content[i], (int)split, pixels, x,
-                           err);
+    const uint32_t each = images->count / out->n + 1;
+    for (uint32_t i = 0; i < out->n && rc == FL_OK; i++)
+        rc = nn_dataset_reserve(&out->list[i].split[split], each, each, err);
+    for (uint32_t i = 0; rc == FL_OK && i < images->count; i++) {
+        const uint8_t label = labels->content[i];
+        char text[8];
+        snprintf(text, sizeof text, "%u", label);
+        if (classes[label] < 0)
+            sim_leave_out(&out->left_out, text);
+        else
+            rc = add_image(&out->list[i % out->n].split[split], images, i, (uint32_t)classes[label], (int)split, pixels,
+                           x, err);
+    }
     free(pixels);
     free(x);
     return rc;
@@ -138,9 +166,15 @@ static fl_code load_split(sim_hospitals *out, const char *dir, const char *image
 
 fl_code sim_idx_load(sim_hospitals *out, const char *dir, const nn_plan *plan, uint32_t n_hospitals, fl_err *err)
 {
-    for (out->n = 0; out->n < n_hospitals; out->n++) {
+    if (plan->multi)
+        return fl_fail(err, FL_EREFUSED, "%s: an MNIST-style label is one class: the study needs labels = single", dir);
+    if (plan->n_sites > 0 && (n_hospitals == 0 || n_hospitals > plan->n_sites))
+        n_hospitals = plan->n_sites;
+    for (out->n = 0; out->n < (n_hospitals ? n_hospitals : 1); out->n++) {
         sim_hospital *h = &out->list[out->n];
         snprintf(h->name, sizeof h->name, "site-%03u", out->n + 1);
+        if (plan->n_sites > 0)
+            snprintf(h->name, sizeof h->name, "%s", plan->sites[out->n]);
         for (int s = 0; s < NODE_N_SPLITS; s++)
             FL_TRY(nn_dataset_init(&h->split[s], plan->channels, plan->height, plan->width, err));
     }

@@ -34,23 +34,27 @@ static bool grow(void *block, size_t n, size_t size)
     return bigger != NULL;
 }
 
-static fl_code reserve(nn_dataset *d, uint32_t n_images, uint32_t n_patients, fl_err *err)
+fl_code nn_dataset_reserve(nn_dataset *d, uint32_t n_images, uint32_t n_patients, fl_err *err)
 {
     if (n_images > d->capacity_images) {
-        uint32_t n = n_images + n_images / 2 + 64;
-        if (!grow(&d->images, n, fl_size_mul(nn_dataset_image_size(d), sizeof *d->images)) ||
-            !grow(&d->labels, n, sizeof *d->labels))
+        if (!grow(&d->images, n_images, fl_size_mul(nn_dataset_image_size(d), sizeof *d->images)) ||
+            !grow(&d->labels, n_images, sizeof *d->labels))
             return fl_fail(err, FL_EENV, "data set: no memory for %u images", n_images);
-        d->capacity_images = n;
+        d->capacity_images = n_images;
     }
     if (n_patients > d->capacity_patients) {
-        uint32_t n = n_patients + n_patients / 2 + 64;
-        if (!grow(&d->patient_first, (size_t)n + 1, sizeof *d->patient_first) ||
-            !grow(&d->patient_key, n, sizeof *d->patient_key))
+        if (!grow(&d->patient_first, (size_t)n_patients + 1, sizeof *d->patient_first) ||
+            !grow(&d->patient_key, n_patients, sizeof *d->patient_key))
             return fl_fail(err, FL_EENV, "data set: no memory for %u patients", n_patients);
-        d->capacity_patients = n;
+        d->capacity_patients = n_patients;
     }
     return FL_OK;
+}
+
+/* Half as many again when it is full. */
+static uint32_t more_than(uint32_t capacity, uint32_t n)
+{
+    return n <= capacity ? n : n + n / 2 + 64;
 }
 
 fl_code nn_dataset_append_patient(nn_dataset *d, const uint8_t key[32], const float *images, const uint32_t *labels,
@@ -60,7 +64,8 @@ fl_code nn_dataset_append_patient(nn_dataset *d, const uint8_t key[32], const fl
     assert(n >= 1);
     if (n > MAX_IMAGES - d->n_images)
         return fl_fail(err, FL_EENV, "data set: more than %u images", MAX_IMAGES);
-    fl_code rc = reserve(d, d->n_images + n, d->n_patients + 1, err);
+    fl_code rc = nn_dataset_reserve(d, more_than(d->capacity_images, d->n_images + n),
+                                    more_than(d->capacity_patients, d->n_patients + 1), err);
     if (rc != FL_OK)
         return rc;
     memcpy(d->images + d->n_images * size, images, n * size * sizeof *images);

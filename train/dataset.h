@@ -28,6 +28,8 @@ static inline size_t nn_dataset_image_size(const nn_dataset *d)
     return (size_t)d->channels * d->height * d->width;
 }
 
+/* Room for so many images and patients in all, exactly: for who knows the numbers. FL_EENV when there is no memory. */
+fl_code nn_dataset_reserve(nn_dataset *d, uint32_t n_images, uint32_t n_patients, fl_err *err) FL_MUST_USE;
 /* A patient with n >= 1 images (n, C, H, W) and labels; copied. FL_EENV when there is no memory (d is unchanged). */
 fl_code nn_dataset_append_patient(nn_dataset *d, const uint8_t key[32], const float *images, const uint32_t *labels,
                                   uint32_t n, fl_err *err) FL_MUST_USE;

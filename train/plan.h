@@ -119,6 +119,14 @@ typedef struct nn_plan {
  * SHA-256 of the study's text. */
 fl_code nn_plan_from_study(nn_plan *plan, const char *text, const char *name, const char *path_dir,
                            fl_err *err) FL_MUST_USE;
+/* [simulation] declared: the patients that each hospital's policy would declare, when a study runs on one machine
+ * (`cordon-sim`); no part of the plan. *n is 0 when the study does not say. */
+typedef struct nn_declared {
+    char hospital[64];
+    uint64_t patients;
+} nn_declared;
+fl_code nn_study_declared(nn_declared list[NN_PLAN_MAX_SITES], uint32_t *n, const char *text, const char *name,
+                          fl_err *err) FL_MUST_USE;
 /* The commented sample of a study: every key with its sentence, range and default. */
 void nn_study_sample(fl_buf *out);
 fl_code nn_plan_parse(nn_plan *plan, const char *json, size_t n, fl_err *err) FL_MUST_USE;

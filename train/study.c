@@ -27,7 +27,7 @@
 
 typedef struct study {
     char name[64], classes[1200], hospitals[3500], shape[32], architecture[512], pretrained[512], strategy[32],
-        average[32];
+        average[32], declared[3500];
     int labels, optimiser, schedule;
     int64_t seed, count, local_steps, quorum, deadline_s, slot_ms, clip_units, augmentations, shift, allowance_rounds,
         noise_probe, metrics_every, bins;
@@ -75,6 +75,7 @@ static const fl_config_row rows[] = {
     {"metrics", "what", FL_CONFIG_TEXT, AT(what), 1, 63, "histogram+classes", NULL, "of histogram (scores on the validation split: AUROC), classes (patients per class) and quality (images per patient, contrast), joined by +", false},
     {"metrics", "bins", FL_CONFIG_INT, AT(bins), 2, 64, "10", NULL, "of a score histogram: more are finer and hold more noise", false},
     {"metrics", "noise_multiplier", FL_CONFIG_DECIMAL, AT(metrics_noise), 3, 1000, "auto", NULL, "noise on each count; auto: what a tenth of the study's budget buys, at least 3", true},
+    {"simulation", "declared", FL_CONFIG_TEXT, AT(declared), 0, 3499, "", NULL, "cordon-sim alone: patients that each hospital's policy would declare, NAME:COUNT with commas; a real hospital types its own into policy.ini", false},
     {"privacy", "noise_probe", FL_CONFIG_INT, AT(noise_probe), 0, 1 << 20, "auto", NULL, "integers of each update that hold noise alone, for auditors; auto: a quarter of the weights, at most 4096", true},
 };
 /* clang-format on */
@@ -444,4 +445,35 @@ fl_code nn_plan_from_study(nn_plan *plan, const char *text, const char *name, co
     if (rc != FL_OK)
         return fl_fail_in(err, "%s", name);
     return nn_plan_seal(plan, err);
+}
+
+/* --- the simulator's own ---------------------------------------------------------------------------------------- */
+
+fl_code nn_study_declared(nn_declared list[NN_PLAN_MAX_SITES], uint32_t *n, const char *text, const char *name,
+                          fl_err *err)
+{
+    static const char what[] = "expected NAME:COUNT, NAME:COUNT, ... with counts of 1 to 1000000000";
+    study *s = calloc(1, sizeof *s);
+    if (!s)
+        return fl_fail(err, FL_EENV, "%s: out of memory", name);
+    fl_code rc = fl_config_parse(s, rows, sizeof rows / sizeof rows[0], text, name, err);
+    char(*words)[80] = calloc(NN_PLAN_MAX_SITES, sizeof *words);
+    *n = 0;
+    if (rc == FL_OK && !words)
+        rc = fl_fail(err, FL_EENV, "%s: out of memory", name);
+    if (rc == FL_OK && s->declared[0] && !split_names(words[0], sizeof words[0], NN_PLAN_MAX_SITES, n, s->declared))
+        rc = wrong(err, name, "simulation", "declared", what);
+    for (uint32_t i = 0; i < *n && rc == FL_OK; i++) {
+        char *colon = strchr(words[i], ':'), *end = NULL;
+        if (colon)
+            *colon = 0;
+        list[i].patients = colon && colon[1] >= '1' && colon[1] <= '9' ? strtoull(colon + 1, &end, 10) : 0;
+        if (!nn_plan_is_name(words[i], 63) || !end || *end || list[i].patients > 1000000000)
+            rc = wrong(err, name, "simulation", "declared", what);
+        else
+            memcpy(list[i].hospital, words[i], sizeof list[i].hospital);
+    }
+    free(words);
+    free(s);
+    return rc;
 }
