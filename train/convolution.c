@@ -1,0 +1,467 @@
+#include "train/convolution.h"
+#include "train/kernels.h"
+#include <assert.h>
+#include <string.h>
+
+enum {
+    BAND = 192,    /* output pixels that share one pass over the weights */
+    K_BLOCK = 192, /* rows of weights that stay in the first cache while a band goes by */
+    MAX_RUNS = 64, /* runs of one product */
+    TILE = 96      /* rows of a gradient that are in the first cache together */
+};
+
+static uint32_t round16(uint32_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+static uint32_t at_most(uint32_t n, uint32_t limit)
+{
+    return n < limit ? n : limit;
+}
+
+/* --- the plan -------------------------------------------------------------------------------------------------- */
+
+/*
+ * The input gradient along one axis. The input positions with (h + P) mod S = r form phase r: its first is h, there are
+ * `count` of them, S apart, and the taps r, r + S, .. meet them. Position h + i S reads dy at from + i .. from + i + taps - 1,
+ * the tap r + (taps - 1) S first. An axis with one output has no second position for a tap: any stride describes it, and
+ * one that gives each tap its own phase needs no halo.
+ */
+typedef struct phase {
+    uint32_t h, count, taps;
+    int64_t from;
+} phase;
+
+static uint32_t phases(uint32_t out, uint32_t size, uint32_t kernel, uint32_t stride, uint32_t pad)
+{
+    if (out > 1)
+        return stride;
+    return size + pad > kernel ? size + pad : kernel;
+}
+
+static phase phase_of(uint32_t r, uint32_t n_phases, uint32_t size, uint32_t kernel, uint32_t pad)
+{
+    phase p = {.taps = r < kernel ? (kernel - r - 1) / n_phases + 1 : 0};
+    uint32_t t = r >= pad ? 0 : (pad - r + n_phases - 1) / n_phases; /* the first h >= 0 is r + t S - P */
+    p.h = r + t * n_phases - pad;
+    p.count = p.h < size ? (size - p.h - 1) / n_phases + 1 : 0;
+    p.from = (int64_t)t - (p.taps - 1);
+    return p;
+}
+
+static void widen(uint32_t *before, uint32_t *after, const phase *p, uint32_t out)
+{
+    if (p->taps == 0 || p->count == 0)
+        return;
+    int64_t over = p->from + p->count - 1 + p->taps - out; /* last position read, beyond the last output */
+    *before = p->from < 0 && -p->from > *before ? (uint32_t)-p->from : *before;
+    *after = over > 0 && over > *after ? (uint32_t)over : *after;
+}
+
+nn_conv nn_conv_plan(const nn_conv_shape *s)
+{
+    assert(s->groups >= 1 && s->C % s->groups == 0 && s->out % s->groups == 0 && s->stride >= 1);
+    assert(s->H + 2 * s->pad >= s->kernel_h && s->W + 2 * s->pad >= s->kernel_w);
+    nn_conv c = {.shape = *s, .group_in = s->C / s->groups, .group_out = s->out / s->groups};
+    c.out_h = (s->H + 2 * s->pad - s->kernel_h) / s->stride + 1;
+    c.out_w = (s->W + 2 * s->pad - s->kernel_w) / s->stride + 1;
+    c.packed_out = round16(c.group_out);
+    c.k = (size_t)s->kernel_h * s->kernel_w * c.group_in;
+    c.bias_at = s->groups * c.k * c.packed_out;
+    c.n_flat = c.k * s->out + (s->has_bias ? s->out : 0);
+    c.n_packed = c.bias_at + (s->has_bias ? (size_t)s->groups * c.packed_out : 0);
+    c.n_transposed = (size_t)s->groups * s->kernel_h * s->kernel_w * c.group_out * round16(c.group_in);
+    c.n_scratch = TILE * NN_PANEL;
+    if (c.n_packed - c.bias_at > c.n_scratch)
+        c.n_scratch = c.n_packed - c.bias_at;
+    c.flops = 2 * (uint64_t)c.k * s->out * c.out_h * c.out_w;
+    c.phase_h = phases(c.out_h, s->H, s->kernel_h, s->stride, s->pad);
+    c.phase_w = phases(c.out_w, s->W, s->kernel_w, s->stride, s->pad);
+
+    uint32_t last_h = (c.out_h - 1) * s->stride + s->kernel_h, last_w = (c.out_w - 1) * s->stride + s->kernel_w;
+    c.x_halo = (nn_halo){s->pad, s->pad, last_h > s->H + s->pad ? last_h - s->H - s->pad : 0,
+                         last_w > s->W + s->pad ? last_w - s->W - s->pad : 0};
+    for (uint32_t r = 0; r < c.phase_h; r++) {
+        phase p = phase_of(r, c.phase_h, s->H, s->kernel_h, s->pad);
+        widen(&c.dy_halo.top, &c.dy_halo.bottom, &p, c.out_h);
+    }
+    for (uint32_t r = 0; r < c.phase_w; r++) {
+        phase p = phase_of(r, c.phase_w, s->W, s->kernel_w, s->pad);
+        widen(&c.dy_halo.left, &c.dy_halo.right, &p, c.out_w);
+    }
+    return c;
+}
+
+/* --- packing --------------------------------------------------------------------------------------------------- */
+
+/* Where row k of a group's column o lies. */
+static size_t packed_at(const nn_conv *c, uint32_t group, size_t k, uint32_t o)
+{
+    uint32_t panel = o / NN_PANEL, width = at_most(c->packed_out - panel * NN_PANEL, NN_PANEL);
+    return group * c->k * c->packed_out + (size_t)panel * NN_PANEL * c->k + k * width + o % NN_PANEL;
+}
+
+/* Columns o of a group that belong to this piece of all outputs. */
+static void pack_columns(const nn_conv *c, float *packed, const float *flat, uint32_t group, uint32_t from, uint32_t to)
+{
+    const size_t area = (size_t)c->shape.kernel_h * c->shape.kernel_w;
+    for (uint32_t o = from; o < to; o++) {
+        const float *w = flat + ((size_t)group * c->group_out + o) * c->k;
+        for (size_t a = 0; a < area; a++) {
+            for (uint32_t i = 0; i < c->group_in; i++)
+                packed[packed_at(c, group, a * c->group_in + i, o)] = o < c->group_out ? w[i * area + a] : 0;
+        }
+    }
+}
+
+/* Every piece takes a share of the rows of each phase. */
+static void pack_transposed(const nn_conv *c, float *out, const float *flat, uint32_t group, uint32_t piece,
+                            uint32_t pieces)
+{
+    const nn_conv_shape *s = &c->shape;
+    const size_t area = (size_t)s->kernel_h * s->kernel_w;
+    const uint32_t width = round16(c->group_in);
+    flat += (size_t)group * c->group_out * c->k;
+    for (uint32_t a = 0; a < c->phase_h; a++) {
+        for (uint32_t b = 0; b < c->phase_w; b++) {
+            phase down = phase_of(a, c->phase_h, s->H, s->kernel_h, s->pad);
+            phase right = phase_of(b, c->phase_w, s->W, s->kernel_w, s->pad);
+            size_t rows = (size_t)down.taps * right.taps * c->group_out;
+            for (size_t k = rows * piece / pieces; k < rows * (piece + 1) / pieces; k++) {
+                uint32_t o = (uint32_t)(k % c->group_out), tap = (uint32_t)(k / c->group_out);
+                uint32_t u = a + (down.taps - 1 - tap / right.taps) * c->phase_h;
+                uint32_t v = b + (right.taps - 1 - tap % right.taps) * c->phase_w;
+                const float *w = flat + (size_t)o * c->k + (size_t)u * s->kernel_w + v;
+                for (uint32_t i = 0; i < width; i++) {
+                    uint32_t panel = i / NN_PANEL, columns = at_most(width - panel * NN_PANEL, NN_PANEL);
+                    out[panel * NN_PANEL * rows + k * columns + i % NN_PANEL] = i < c->group_in ? w[i * area] : 0;
+                }
+            }
+            out += rows * width;
+        }
+    }
+}
+
+void nn_conv_pack(const nn_conv *c, float *packed, float *transposed, const float *flat, uint32_t piece,
+                  uint32_t pieces)
+{
+    const uint32_t from = (uint32_t)((uint64_t)c->packed_out * piece / pieces),
+                   to = (uint32_t)((uint64_t)c->packed_out * (piece + 1) / pieces);
+    const size_t size = c->n_transposed / c->shape.groups;
+    for (uint32_t g = 0; g < c->shape.groups; g++) {
+        pack_columns(c, packed, flat, g, from, to);
+        for (uint32_t o = from; c->shape.has_bias && o < to; o++) {
+            packed[c->bias_at + (size_t)g * c->packed_out + o] =
+                o < c->group_out ? flat[c->k * c->shape.out + (size_t)g * c->group_out + o] : 0;
+        }
+        if (transposed)
+            pack_transposed(c, transposed + g * size, flat, g, piece, pieces);
+    }
+}
+
+/* Flat outputs from .. to - 1 are taken from packed, of floats or of int64. */
+#define UNPACK(flat, packed, from, to)                                                                                 \
+    for (uint32_t o = (from); o < (to); o++) {                                                                         \
+        const size_t area = (size_t)c->shape.kernel_h * c->shape.kernel_w;                                             \
+        const uint32_t group = o / c->group_out, column = o % c->group_out;                                            \
+        for (size_t k = 0; k < c->k; k++)                                                                              \
+            (flat)[o * c->k + k % c->group_in * area + k / c->group_in] = (packed)[packed_at(c, group, k, column)];    \
+        if (c->shape.has_bias)                                                                                         \
+            (flat)[c->k * c->shape.out + o] = (packed)[c->bias_at + (size_t)group * c->packed_out + column];           \
+    }
+
+void nn_conv_unpack(const nn_conv *c, float *flat, const float *packed)
+{
+    UNPACK(flat, packed, 0, c->shape.out)
+}
+
+void nn_conv_unpack_sum(const nn_conv *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces)
+{
+    UNPACK(flat, packed, (uint32_t)((uint64_t)c->shape.out * piece / pieces),
+           (uint32_t)((uint64_t)c->shape.out * (piece + 1) / pieces))
+}
+
+/* --- forward and input gradient: pixels sweep over weights ------------------------------------------------------ */
+
+/* Output pixel (n, i, j) lies at y_at + (n, i y_down, j y_right) and reads runs of `length` floats from x_at + (n,
+ * i x_down, j x_right) on: runs_down rows of runs_right, run_down and run_right apart. */
+typedef struct sweep {
+    const nn_map *y, *x;
+    ptrdiff_t y_at, x_at, y_down, x_down, y_right, x_right;
+    size_t rows, columns; /* pixels of one image */
+    ptrdiff_t run_down, run_right;
+    size_t runs_down, runs_right, length;
+    const float *w, *bias; /* panels; bias or NULL */
+    uint32_t outputs, packed_outputs;
+    bool accumulate;
+} sweep;
+
+/* Padded channels of y are written too, with zeros, when they are there. */
+static uint32_t columns_written(const nn_map *y, uint32_t outputs, uint32_t packed_outputs)
+{
+    return y->C == outputs && y->cs % 16 == 0 ? packed_outputs : outputs;
+}
+
+/* All rows of one panel, in blocks; p has its pixels. */
+static void sweep_panel(const sweep *s, nn_product *p, const float *w, uint32_t width)
+{
+    ptrdiff_t x_run[MAX_RUNS], w_run[MAX_RUNS];
+    const size_t n_runs = s->runs_down * s->runs_right;
+    const size_t pieces = (s->length + K_BLOCK - 1) / K_BLOCK; /* of one run */
+    const size_t together = pieces > 1                       ? 1
+                            : s->length == 0                 ? MAX_RUNS
+                            : K_BLOCK / s->length < MAX_RUNS ? K_BLOCK / s->length
+                                                             : MAX_RUNS;
+    p->x_run = x_run;
+    p->w_run = w_run;
+    p->x_step = 1;
+    p->w_step = width;
+    size_t r = 0;
+    do { /* once without any run, too: that writes the start */
+        p->n_runs = n_runs - r < together ? n_runs - r : together;
+        for (size_t i = 0; i < p->n_runs; i++) {
+            x_run[i] = (ptrdiff_t)((r + i) / s->runs_right) * s->run_down +
+                       (ptrdiff_t)((r + i) % s->runs_right) * s->run_right;
+            w_run[i] = (ptrdiff_t)((r + i) * s->length * width);
+        }
+        for (size_t piece = 0; piece < pieces; piece++) {
+            size_t from = s->length * piece / pieces, to = s->length * (piece + 1) / pieces;
+            p->w = w + from * width;
+            p->length = to - from;
+            nn_kernels_chosen()->multiply(p);
+            p->accumulate = true;
+            for (size_t i = 0; i < p->n_runs; i++)
+                x_run[i] += (ptrdiff_t)(to - from);
+        }
+        r += p->n_runs;
+    } while (r < n_runs);
+}
+
+static void sweep_all(const sweep *s, uint32_t n_images)
+{
+    float *y[BAND];
+    const float *x[BAND];
+    const size_t area = s->rows * s->columns, total = area * n_images;
+    const size_t bands = (total + BAND - 1) / BAND, k = s->runs_down * s->runs_right * s->length;
+    for (size_t band = 0; band < bands; band++) {
+        size_t from = total * band / bands, to = total * (band + 1) / bands;
+        for (uint32_t column = 0; column < s->packed_outputs; column += NN_PANEL) {
+            for (size_t at = from; at < to; at++) {
+                size_t n = at / area, i = at % area / s->columns, j = at % s->columns;
+                y[at - from] = s->y->at + n * s->y->image + s->y_at + (ptrdiff_t)i * s->y_down +
+                               (ptrdiff_t)j * s->y_right + column;
+                x[at - from] = s->x->at + n * s->x->image + s->x_at + (ptrdiff_t)i * s->x_down +
+                               (ptrdiff_t)j * s->x_right;
+            }
+            uint32_t width = at_most(s->packed_outputs - column, NN_PANEL);
+            uint32_t written = columns_written(s->y, s->outputs, s->packed_outputs) - column;
+            nn_product p = {.y = y, .x = x, .n_rows = to - from, .w_columns = width};
+            p.y_columns = at_most(written, width);
+            p.start = s->bias ? s->bias + column : NULL;
+            p.accumulate = s->accumulate;
+            sweep_panel(s, &p, s->w + k * column, width);
+        }
+    }
+}
+
+void nn_conv_forward(const nn_conv *c, const nn_map *y, const nn_map *x, const float *packed, uint32_t n_images)
+{
+    const nn_conv_shape *s = &c->shape;
+    const ptrdiff_t row = (ptrdiff_t)x->row, cs = x->cs, stride = s->stride, pad = s->pad;
+    const bool is_whole = c->group_in == x->cs; /* the taps of a kernel row lie back to back */
+    for (uint32_t g = 0; g < s->groups; g++) {
+        sweep w = {
+            .y = y, .x = x, .y_down = (ptrdiff_t)y->row, .y_right = y->cs, .rows = c->out_h, .columns = c->out_w};
+        w.x_at = -pad * row - pad * cs + (ptrdiff_t)(g * c->group_in);
+        w.y_at = (ptrdiff_t)(g * c->group_out);
+        w.x_down = stride * row;
+        w.x_right = stride * cs;
+        w.run_down = row;
+        w.run_right = cs;
+        w.runs_down = s->kernel_h;
+        w.runs_right = is_whole ? 1 : s->kernel_w;
+        w.length = is_whole ? (size_t)s->kernel_w * c->group_in : c->group_in;
+        w.w = packed + g * c->k * c->packed_out;
+        w.bias = s->has_bias ? packed + c->bias_at + (size_t)g * c->packed_out : NULL;
+        w.outputs = c->group_out;
+        w.packed_outputs = c->packed_out;
+        sweep_all(&w, n_images);
+    }
+}
+
+void nn_conv_input_gradient(const nn_conv *c, const nn_map *dx, const nn_map *dy, const float *transposed,
+                            uint32_t n_images, bool accumulate)
+{
+    const nn_conv_shape *s = &c->shape;
+    const uint32_t packed_in = round16(c->group_in), n_phases = c->phase_h * c->phase_w;
+    const bool is_whole = c->group_out == dy->cs;
+    for (uint32_t i = 0; i < s->groups * n_phases; i++) {
+        uint32_t g = i / n_phases;
+        phase down = phase_of(i % n_phases / c->phase_w, c->phase_h, s->H, s->kernel_h, s->pad);
+        phase right = phase_of(i % c->phase_w, c->phase_w, s->W, s->kernel_w, s->pad);
+        sweep w = {.y = dx, .x = dy, .x_down = (ptrdiff_t)dy->row, .x_right = dy->cs, .accumulate = accumulate};
+        w.rows = down.count;
+        w.columns = right.count;
+        w.y_at = (ptrdiff_t)(down.h * dx->row + (size_t)right.h * dx->cs + g * c->group_in);
+        w.y_down = (ptrdiff_t)(c->phase_h * dx->row);
+        w.y_right = (ptrdiff_t)c->phase_w * dx->cs;
+        w.x_at = down.from * (ptrdiff_t)dy->row + right.from * (ptrdiff_t)dy->cs + (ptrdiff_t)(g * c->group_out);
+        w.run_down = (ptrdiff_t)dy->row;
+        w.run_right = dy->cs;
+        w.runs_down = right.taps > 0 ? down.taps : 0;
+        w.runs_right = is_whole ? 1 : right.taps > 0 ? right.taps : 1;
+        w.length = is_whole ? (size_t)right.taps * c->group_out : c->group_out;
+        w.w = transposed;
+        w.outputs = c->group_in;
+        w.packed_outputs = packed_in;
+        transposed += (size_t)down.taps * right.taps * c->group_out * packed_in;
+        if (w.rows * w.columns > 0 && !(accumulate && w.runs_down == 0))
+            sweep_all(&w, n_images);
+    }
+}
+
+/* --- weight gradient: rows of weights sweep over pixels ---------------------------------------------------------- */
+
+/* Rows k0 .. k0 + rows - 1 of one panel, at tile; the pixels of images first .. first + n - 1 in bands. */
+static void gradient_tile(const nn_conv *c, float *tile, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
+                          uint32_t group, uint32_t column, size_t k0, size_t rows, bool accumulate)
+{
+    enum { ROWS = 96 };
+    const nn_conv_shape *s = &c->shape;
+    const uint32_t width = at_most(c->packed_out - column, NN_PANEL);
+    const ptrdiff_t corner = -(ptrdiff_t)s->pad * ((ptrdiff_t)x->row + x->cs) + (ptrdiff_t)(group * c->group_in);
+    const float *x_of[ROWS];
+    float *y_of[ROWS];
+    ptrdiff_t x_run[MAX_RUNS], w_run[MAX_RUNS];
+    const size_t lines = (size_t)n * c->out_h; /* rows of output pixels, over all images */
+    const size_t pieces = (c->out_w + BAND - 1) / BAND;
+    size_t together = pieces > 1 ? 1 : BAND / c->out_w;
+    together = together > MAX_RUNS ? MAX_RUNS : together;
+    for (size_t line = 0; line < lines; line += together) {
+        size_t n_runs = lines - line < together ? lines - line : together;
+        for (size_t i = 0; i < n_runs; i++) {
+            size_t image = first + (line + i) / c->out_h, row = (line + i) % c->out_h;
+            x_run[i] = (ptrdiff_t)(image * x->image + row * s->stride * x->row);
+            w_run[i] = (ptrdiff_t)(image * dy->image + row * dy->row);
+        }
+        for (size_t piece = 0; piece < pieces; piece++) {
+            size_t from = c->out_w * piece / pieces, to = c->out_w * (piece + 1) / pieces;
+            nn_product p = {
+                .y = y_of, .x = x_of, .x_run = x_run, .w_run = w_run, .n_runs = n_runs, .length = to - from};
+            p.w = dy->at + group * c->group_out + column + from * dy->cs;
+            p.x_step = (ptrdiff_t)s->stride * x->cs;
+            p.w_step = dy->cs;
+            p.y_columns = width;
+            p.w_columns = at_most(c->group_out - column, NN_PANEL);
+            p.accumulate = accumulate || line > 0 || piece > 0;
+            for (size_t done = 0; done < rows; done += p.n_rows) {
+                p.n_rows = rows - done < ROWS ? rows - done : ROWS;
+                for (size_t i = 0; i < p.n_rows; i++) {
+                    size_t k = k0 + done + i, tap = k / c->group_in;
+                    x_of[i] = x->at + corner + (ptrdiff_t)(tap / s->kernel_w) * (ptrdiff_t)x->row +
+                              (ptrdiff_t)(tap % s->kernel_w) * (ptrdiff_t)x->cs + (ptrdiff_t)(k % c->group_in) +
+                              (ptrdiff_t)(from * s->stride * x->cs);
+                    y_of[i] = tile + (done + i) * width;
+                }
+                nn_kernels_chosen()->multiply(&p);
+            }
+        }
+    }
+}
+
+/* db (packed_out of every group) */
+static void gradient_bias(const nn_conv *c, float *db, const nn_map *dy, uint32_t first, uint32_t n, bool accumulate)
+{
+    for (uint32_t i = 0; i < c->shape.groups * c->packed_out; i++)
+        db[i] = accumulate ? db[i] : 0;
+    for (uint32_t image = first; image < first + n; image++) {
+        for (uint32_t i = 0; i < c->out_h; i++) {
+            for (uint32_t j = 0; j < c->out_w; j++) {
+                const float *at = dy->at + image * dy->image + i * dy->row + (size_t)j * dy->cs;
+                for (uint32_t g = 0; g < c->shape.groups; g++) {
+                    for (uint32_t o = 0; o < c->group_out; o++)
+                        db[g * c->packed_out + o] += at[g * c->group_out + o];
+                }
+            }
+        }
+    }
+}
+
+void nn_conv_weight_gradient(const nn_conv *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
+                             bool accumulate)
+{
+    assert(n >= 1);
+    for (uint32_t g = 0; g < c->shape.groups; g++) {
+        for (uint32_t column = 0; column < c->packed_out; column += NN_PANEL)
+            gradient_tile(c, dw + packed_at(c, g, 0, column), x, dy, first, n, g, column, 0, c->k, accumulate);
+    }
+    if (c->shape.has_bias)
+        gradient_bias(c, dw + c->bias_at, dy, first, n, accumulate);
+}
+
+/* --- in tiles ---------------------------------------------------------------------------------------------------- */
+
+/* The tiles in packed order, without the bias. */
+typedef struct tile {
+    uint32_t group, column;
+    size_t k, rows;
+    size_t at, size;
+} tile;
+
+static size_t tile_count(const nn_conv *c)
+{
+    size_t panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
+    return c->shape.groups * panels * ((c->k + TILE - 1) / TILE);
+}
+
+static tile tile_of(const nn_conv *c, size_t index)
+{
+    size_t cuts = (c->k + TILE - 1) / TILE, panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
+    tile t = {.group = (uint32_t)(index / cuts / panels), .column = (uint32_t)(index / cuts % panels * NN_PANEL)};
+    t.k = index % cuts * TILE;
+    t.rows = c->k - t.k < TILE ? c->k - t.k : TILE;
+    t.at = packed_at(c, t.group, t.k, t.column);
+    t.size = t.rows * at_most(c->packed_out - t.column, NN_PANEL);
+    return t;
+}
+
+double nn_conv_sum_squares(const nn_conv *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
+                           float *scratch)
+{
+    double lane[NN_LANES] = {0};
+    for (size_t i = 0; i < tile_count(c); i++) {
+        tile t = tile_of(c, i);
+        gradient_tile(c, scratch, x, dy, first, n, t.group, t.column, t.k, t.rows, false);
+        nn_kernels_chosen()->squares(lane, scratch, t.size, t.at);
+    }
+    if (c->shape.has_bias) {
+        gradient_bias(c, scratch, dy, first, n, false);
+        nn_kernels_chosen()->squares(lane, scratch, c->n_packed - c->bias_at, c->bias_at);
+    }
+    return nn_lanes_total(lane);
+}
+
+void nn_conv_clip_sum(const nn_conv *c, int64_t *sum, nn_conv_patient *patients, size_t n_patients, const nn_map *x,
+                      const nn_map *dy, float *scratch)
+{
+    for (size_t p = 0; p < n_patients; p++)
+        patients[p].square = 0;
+    for (size_t i = 0; i < tile_count(c); i++) {
+        tile t = tile_of(c, i);
+        for (size_t p = 0; p < n_patients; p++) {
+            nn_conv_patient *of = &patients[p];
+            if (!(of->scale > 0))
+                continue;
+            gradient_tile(c, scratch, x, dy, of->first, of->n, t.group, t.column, t.k, t.rows, false);
+            of->square += nn_kernels_chosen()->clip(sum + t.at, scratch, t.size, of->scale);
+        }
+    }
+    for (size_t p = 0; c->shape.has_bias && p < n_patients; p++) {
+        nn_conv_patient *of = &patients[p];
+        if (!(of->scale > 0))
+            continue;
+        gradient_bias(c, scratch, dy, of->first, of->n, false);
+        of->square += nn_kernels_chosen()->clip(sum + c->bias_at, scratch, c->n_packed - c->bias_at, of->scale);
+    }
+}

@@ -1,0 +1,9 @@
+/* The sets that were compiled in: kernels.c chooses. Private to train/kernels*. */
+#ifndef TRAIN_KERNELS_SETS_H
+#define TRAIN_KERNELS_SETS_H
+
+#include "train/kernels.h"
+
+extern const nn_kernels nn_kernels_portable;
+
+#endif
