@@ -59,11 +59,11 @@ static void widen(uint32_t *before, uint32_t *after, const phase *p, uint32_t ou
     *after = over > 0 && over > *after ? (uint32_t)over : *after;
 }
 
-nn_conv nn_conv_plan(const nn_conv_shape *s)
+nn_convolution nn_conv_plan(const nn_conv_shape *s)
 {
     assert(s->groups >= 1 && s->C % s->groups == 0 && s->out % s->groups == 0 && s->stride >= 1);
     assert(s->H + 2 * s->pad >= s->kernel_h && s->W + 2 * s->pad >= s->kernel_w);
-    nn_conv c = {.shape = *s, .group_in = s->C / s->groups, .group_out = s->out / s->groups};
+    nn_convolution c = {.shape = *s, .group_in = s->C / s->groups, .group_out = s->out / s->groups};
     c.out_h = (s->H + 2 * s->pad - s->kernel_h) / s->stride + 1;
     c.out_w = (s->W + 2 * s->pad - s->kernel_w) / s->stride + 1;
     c.packed_out = round16(c.group_out);
@@ -96,14 +96,15 @@ nn_conv nn_conv_plan(const nn_conv_shape *s)
 /* --- packing --------------------------------------------------------------------------------------------------- */
 
 /* Where row k of a group's column o lies. */
-static size_t packed_at(const nn_conv *c, uint32_t group, size_t k, uint32_t o)
+static size_t packed_at(const nn_convolution *c, uint32_t group, size_t k, uint32_t o)
 {
     uint32_t panel = o / NN_PANEL, width = at_most(c->packed_out - panel * NN_PANEL, NN_PANEL);
     return group * c->k * c->packed_out + (size_t)panel * NN_PANEL * c->k + k * width + o % NN_PANEL;
 }
 
 /* Columns o of a group that belong to this piece of all outputs. */
-static void pack_columns(const nn_conv *c, float *packed, const float *flat, uint32_t group, uint32_t from, uint32_t to)
+static void pack_columns(const nn_convolution *c, float *packed, const float *flat, uint32_t group, uint32_t from,
+                         uint32_t to)
 {
     const size_t area = (size_t)c->shape.kernel_h * c->shape.kernel_w;
     for (uint32_t o = from; o < to; o++) {
@@ -116,7 +117,7 @@ static void pack_columns(const nn_conv *c, float *packed, const float *flat, uin
 }
 
 /* Every piece takes a share of the rows of each phase. */
-static void pack_transposed(const nn_conv *c, float *out, const float *flat, uint32_t group, uint32_t piece,
+static void pack_transposed(const nn_convolution *c, float *out, const float *flat, uint32_t group, uint32_t piece,
                             uint32_t pieces)
 {
     const nn_conv_shape *s = &c->shape;
@@ -143,7 +144,7 @@ static void pack_transposed(const nn_conv *c, float *out, const float *flat, uin
     }
 }
 
-void nn_conv_pack(const nn_conv *c, float *packed, float *transposed, const float *flat, uint32_t piece,
+void nn_conv_pack(const nn_convolution *c, float *packed, float *transposed, const float *flat, uint32_t piece,
                   uint32_t pieces)
 {
     const uint32_t from = (uint32_t)((uint64_t)c->packed_out * piece / pieces),
@@ -171,12 +172,12 @@ void nn_conv_pack(const nn_conv *c, float *packed, float *transposed, const floa
             (flat)[c->k * c->shape.out + o] = (packed)[c->bias_at + (size_t)group * c->packed_out + column];           \
     }
 
-void nn_conv_unpack(const nn_conv *c, float *flat, const float *packed)
+void nn_conv_unpack(const nn_convolution *c, float *flat, const float *packed)
 {
     UNPACK(flat, packed, 0, c->shape.out)
 }
 
-void nn_conv_unpack_sum(const nn_conv *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces)
+void nn_conv_unpack_sum(const nn_convolution *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces)
 {
     UNPACK(flat, packed, (uint32_t)((uint64_t)c->shape.out * piece / pieces),
            (uint32_t)((uint64_t)c->shape.out * (piece + 1) / pieces))
@@ -265,7 +266,7 @@ static void sweep_all(const sweep *s, uint32_t n_images)
     }
 }
 
-void nn_conv_forward(const nn_conv *c, const nn_map *y, const nn_map *x, const float *packed, uint32_t n_images)
+void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, const float *packed, uint32_t n_images)
 {
     const nn_conv_shape *s = &c->shape;
     const ptrdiff_t row = (ptrdiff_t)x->row, cs = x->cs, stride = s->stride, pad = s->pad;
@@ -290,7 +291,7 @@ void nn_conv_forward(const nn_conv *c, const nn_map *y, const nn_map *x, const f
     }
 }
 
-void nn_conv_input_gradient(const nn_conv *c, const nn_map *dx, const nn_map *dy, const float *transposed,
+void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_map *dy, const float *transposed,
                             uint32_t n_images, bool accumulate)
 {
     const nn_conv_shape *s = &c->shape;
@@ -324,8 +325,8 @@ void nn_conv_input_gradient(const nn_conv *c, const nn_map *dx, const nn_map *dy
 /* --- weight gradient: rows of weights sweep over pixels ---------------------------------------------------------- */
 
 /* Rows k0 .. k0 + rows - 1 of one panel, at tile; the pixels of images first .. first + n - 1 in bands. */
-static void gradient_tile(const nn_conv *c, float *tile, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
-                          uint32_t group, uint32_t column, size_t k0, size_t rows, bool accumulate)
+static void gradient_tile(const nn_convolution *c, float *tile, const nn_map *x, const nn_map *dy, uint32_t first,
+                          uint32_t n, uint32_t group, uint32_t column, size_t k0, size_t rows, bool accumulate)
 {
     enum { ROWS = 96 };
     const nn_conv_shape *s = &c->shape;
@@ -371,7 +372,8 @@ static void gradient_tile(const nn_conv *c, float *tile, const nn_map *x, const 
 }
 
 /* db (packed_out of every group) */
-static void gradient_bias(const nn_conv *c, float *db, const nn_map *dy, uint32_t first, uint32_t n, bool accumulate)
+static void gradient_bias(const nn_convolution *c, float *db, const nn_map *dy, uint32_t first, uint32_t n,
+                          bool accumulate)
 {
     for (uint32_t i = 0; i < c->shape.groups * c->packed_out; i++)
         db[i] = accumulate ? db[i] : 0;
@@ -388,8 +390,8 @@ static void gradient_bias(const nn_conv *c, float *db, const nn_map *dy, uint32_
     }
 }
 
-void nn_conv_weight_gradient(const nn_conv *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
-                             bool accumulate)
+void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first,
+                             uint32_t n, bool accumulate)
 {
     assert(n >= 1);
     for (uint32_t g = 0; g < c->shape.groups; g++) {
@@ -409,13 +411,13 @@ typedef struct tile {
     size_t at, size;
 } tile;
 
-static size_t tile_count(const nn_conv *c)
+static size_t tile_count(const nn_convolution *c)
 {
     size_t panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
     return c->shape.groups * panels * ((c->k + TILE - 1) / TILE);
 }
 
-static tile tile_of(const nn_conv *c, size_t index)
+static tile tile_of(const nn_convolution *c, size_t index)
 {
     size_t cuts = (c->k + TILE - 1) / TILE, panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
     tile t = {.group = (uint32_t)(index / cuts / panels), .column = (uint32_t)(index / cuts % panels * NN_PANEL)};
@@ -426,7 +428,7 @@ static tile tile_of(const nn_conv *c, size_t index)
     return t;
 }
 
-double nn_conv_sum_squares(const nn_conv *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
+double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
                            float *scratch)
 {
     double lane[NN_LANES] = {0};
@@ -442,8 +444,8 @@ double nn_conv_sum_squares(const nn_conv *c, const nn_map *x, const nn_map *dy, 
     return nn_lanes_total(lane);
 }
 
-void nn_conv_clip_sum(const nn_conv *c, int64_t *sum, nn_conv_patient *patients, size_t n_patients, const nn_map *x,
-                      const nn_map *dy, float *scratch)
+void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum, nn_conv_patient *patients, size_t n_patients,
+                      const nn_map *x, const nn_map *dy, float *scratch)
 {
     for (size_t p = 0; p < n_patients; p++)
         patients[p].square = 0;

@@ -1,5 +1,5 @@
 /*
- * nn_conv - convolutions and linear layers on nn_maps, forward and both gradients.
+ * nn_convolution - convolutions and linear layers on nn_maps, forward and both gradients.
  *
  *     y[n, o, i, j]  = b[o] + sum_{u, v, c} w[o, c, u, v] x[n, c, i S - P + u, j S - P + v]         zero outside
  *     dx[n, c, h, w] = sum over the (u, v, o) that met it of w[o, c, u, v] dy[n, o, i, j]
@@ -33,7 +33,7 @@ typedef struct nn_conv_shape {
     bool has_bias;
 } nn_conv_shape;
 
-typedef struct nn_conv {
+typedef struct nn_convolution {
     nn_conv_shape shape;
     uint32_t out_h, out_w;
     size_t n_flat;       /* weights and bias in the flat vector: (out, C / groups, kh, kw), then (out) */
@@ -47,26 +47,26 @@ typedef struct nn_conv {
     uint32_t group_in, group_out, packed_out; /* of one group; packed_out is rounded up to 16 */
     uint32_t phase_h, phase_w;                /* the input gradient is so many convolutions of stride 1 */
     size_t k, bias_at;
-} nn_conv;
+} nn_convolution;
 
 /* The shape must be sound (the layer's infer has refused others): groups divide C and out, the kernel fits. */
-nn_conv nn_conv_plan(const nn_conv_shape *shape);
+nn_convolution nn_conv_plan(const nn_conv_shape *shape);
 
 /* Piece `piece` of `pieces` (by outputs): all pieces together fill packed and, unless it is NULL, transposed. flat is
  * the layer's own part of the flat vector. */
-void nn_conv_pack(const nn_conv *c, float *packed, float *transposed, const float *flat, uint32_t piece,
+void nn_conv_pack(const nn_convolution *c, float *packed, float *transposed, const float *flat, uint32_t piece,
                   uint32_t pieces);
 /* A packed gradient or sum in flat order. */
-void nn_conv_unpack(const nn_conv *c, float *flat, const float *packed);
-void nn_conv_unpack_sum(const nn_conv *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces);
+void nn_conv_unpack(const nn_convolution *c, float *flat, const float *packed);
+void nn_conv_unpack_sum(const nn_convolution *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces);
 
-void nn_conv_forward(const nn_conv *c, const nn_map *y, const nn_map *x, const float *packed, uint32_t n_images);
+void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, const float *packed, uint32_t n_images);
 /* accumulate: dx += */
-void nn_conv_input_gradient(const nn_conv *c, const nn_map *dx, const nn_map *dy, const float *transposed,
+void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_map *dy, const float *transposed,
                             uint32_t n_images, bool accumulate);
 /* dw (n_packed) of the images first .. first + n - 1, bias included; accumulate: the chain goes on from what dw holds. */
-void nn_conv_weight_gradient(const nn_conv *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
-                             bool accumulate);
+void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first,
+                             uint32_t n, bool accumulate);
 
 /*
  * The same gradient in tiles, for layers whose gradients are too large to keep. Bit for bit:
@@ -79,9 +79,9 @@ typedef struct nn_conv_patient {
     unsigned __int128 square;
 } nn_conv_patient;
 
-double nn_conv_sum_squares(const nn_conv *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
+double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
                            float *scratch);
-void nn_conv_clip_sum(const nn_conv *c, int64_t *sum /* n_packed */, nn_conv_patient *patients, size_t n_patients,
-                      const nn_map *x, const nn_map *dy, float *scratch);
+void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum /* n_packed */, nn_conv_patient *patients,
+                      size_t n_patients, const nn_map *x, const nn_map *dy, float *scratch);
 
 #endif

@@ -70,7 +70,7 @@ static float *floats(size_t n)
 
 /* One shape with random contents. */
 typedef struct world {
-    nn_conv c;
+    nn_convolution c;
     block x, y, dx, dy;
     float *flat, *packed, *transposed, *dw, *scratch;
 } world;
