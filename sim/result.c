@@ -69,7 +69,7 @@ static fl_code score(nn_scores *out, const float *weights, const nn_plan *plan, 
         return fl_fail(err, FL_EENV, "judging: out of memory");
     fl_code rc = nn_predict(p, model, weights, d, pool, err);
     if (rc == FL_OK)
-        rc = nn_evaluate(out, p, d, plan->n_classes, plan->seed, err);
+        rc = nn_evaluate(out, p, d, plan->n_classes, false, plan->seed, err);
     free(p);
     return rc;
 }

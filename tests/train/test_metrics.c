@@ -91,7 +91,7 @@ static void intervals_are_drawn_by_patient(void **state)
     nn_scores one, eight, again;
     fl_err err;
     nn_dataset single = scored_patients(&p1, 60, 1, 1, 2), copied;
-    assert_int_equal(nn_evaluate(&one, p1, &single, 2, 5, &err), FL_OK);
+    assert_int_equal(nn_evaluate(&one, p1, &single, 2, false, 5, &err), FL_OK);
     /* every image eight times: the metric and its interval stay, were images drawn it would shrink by 2.8 */
     assert_int_equal(nn_dataset_init(&copied, 1, 1, 1, &err), FL_OK);
     p8 = calloc(60 * 8 * 2, sizeof *p8);
@@ -104,12 +104,12 @@ static void intervals_are_drawn_by_patient(void **state)
         }
         assert_int_equal(nn_dataset_append_patient(&copied, single.patient_key[p], images, labels, 8, &err), FL_OK);
     }
-    assert_int_equal(nn_evaluate(&eight, p8, &copied, 2, 5, &err), FL_OK);
+    assert_int_equal(nn_evaluate(&eight, p8, &copied, 2, false, 5, &err), FL_OK);
     assert_true(fabs(one.value - eight.value) < 1e-12);
     assert_true(fabs(one.low - eight.low) < 1e-9 && fabs(one.high - eight.high) < 1e-9);
     assert_true(one.low < one.value && one.value < one.high && one.high - one.low > 0.1);
     assert_string_equal(one.metric, "auroc");
-    assert_int_equal(nn_evaluate(&again, p1, &single, 2, 5, &err), FL_OK);
+    assert_int_equal(nn_evaluate(&again, p1, &single, 2, false, 5, &err), FL_OK);
     assert_true(one.low == again.low && one.high == again.high);
     nn_dataset_fini(&single);
     nn_dataset_fini(&copied);
@@ -125,7 +125,7 @@ static void an_interval_has_the_width_that_theory_gives(void **state)
     nn_scores s;
     fl_err err;
     nn_dataset d = scored_patients(&p, 1000, 1, 1, 2);
-    assert_int_equal(nn_evaluate(&s, p, &d, 2, 1, &err), FL_OK);
+    assert_int_equal(nn_evaluate(&s, p, &d, 2, false, 1, &err), FL_OK);
     assert_true(fabs(s.value - 0.76) < 0.06); /* Phi(1 / sqrt 2) = 0.760 */
     assert_true(s.high - s.low > 0.04 && s.high - s.low < 0.08);
     nn_dataset_fini(&d);
@@ -139,12 +139,12 @@ static void more_than_two_classes_are_judged_by_balanced_accuracy(void **state)
     nn_scores s;
     fl_err err;
     nn_dataset d = scored_patients(&p, 90, 2, 2, 3);
-    assert_int_equal(nn_evaluate(&s, p, &d, 3, 1, &err), FL_OK);
+    assert_int_equal(nn_evaluate(&s, p, &d, 3, false, 1, &err), FL_OK);
     assert_string_equal(s.metric, "balanced_accuracy");
     assert_true(s.value == s.balanced_accuracy && s.low <= s.value && s.value <= s.high);
     assert_int_equal(s.n_images, 180);
     assert_int_equal(s.n_patients, 90);
-    assert_int_equal(nn_evaluate(&s, p, &d, 2, 1, &err), FL_EREFUSED); /* a label is 2 */
+    assert_int_equal(nn_evaluate(&s, p, &d, 2, false, 1, &err), FL_EREFUSED); /* a label is 2 */
     nn_dataset_fini(&d);
     free(p);
 }
@@ -157,7 +157,7 @@ static void nothing_to_judge_gives_nan_and_no_crash(void **state)
     fl_err err;
     float none = 0;
     assert_int_equal(nn_dataset_init(&d, 1, 2, 2, &err), FL_OK);
-    assert_int_equal(nn_evaluate(&s, &none, &d, 2, 1, &err), FL_OK);
+    assert_int_equal(nn_evaluate(&s, &none, &d, 2, false, 1, &err), FL_OK);
     assert_true(isnan(s.value) && isnan(s.low) && isnan(s.high));
     nn_dataset_fini(&d);
 }
