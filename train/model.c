@@ -424,6 +424,48 @@ void nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, 
             memset(g + m->spec.layers[i].weights_at, 0, m->spec.layers[i].n_weights * sizeof *g);
 }
 
+/* --- looking inside --------------------------------------------------------------------------------------------- */
+
+size_t nn_model_n_layers(const nn_model *m)
+{
+    return m->spec.n_layers;
+}
+
+nn_layer_view nn_model_layer(const nn_model *m, size_t index)
+{
+    assert(index < m->spec.n_layers);
+    const nn_layer *l = &m->spec.layers[index];
+    return (nn_layer_view){l->name, l->kind->name, l->out};
+}
+
+fl_code nn_activation(float *y, float *slope, float *logits, const nn_model *m, nn_workspace *ws, const float *w,
+                      const float *image, size_t layer, uint32_t class, fl_err *err)
+{
+    const uint32_t n = m->spec.n_layers;
+    const nn_layer *at = &m->spec.layers[layer];
+    assert(layer < n && class < m->spec.n_classes);
+    float *dw = malloc((m->spec.n_weights + 1) * sizeof *dw), *dy = ws->slope[0], *dx = ws->slope[1]; /* dw: unread */
+    if (!dw)
+        return fl_fail(err, FL_EENV, "model: out of memory");
+    const float *last = run_layers(m, ws, w, image, n);
+    if (logits)
+        memcpy(logits, last, m->spec.n_classes * sizeof *logits);
+    memset(dy, 0, m->spec.n_classes * sizeof *dy);
+    dy[class] = 1;
+    for (uint32_t i = n; i-- > layer + 1;) {
+        const nn_layer *l = &m->spec.layers[i];
+        l->kind->backward(l, dx, dw, ws->values + l->kept_at, ws->scratch, input_of(m, ws, i, image),
+                          ws->values + l->out_at, dy, w + l->weights_at);
+        float *swap = dy;
+        dy = dx;
+        dx = swap;
+    }
+    memcpy(y, ws->values + at->out_at, at->n_out * sizeof *y);
+    memcpy(slope, dy, at->n_out * sizeof *slope);
+    free(dw);
+    return FL_OK;
+}
+
 void nn_softmax(float *p, const float *logits, uint32_t n)
 {
     double largest = logits[0], sum = 0;

@@ -109,6 +109,21 @@ void nn_forward(const nn_model *m, nn_workspace *ws, const float *w, float *logi
 void nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
                  uint32_t label);
 
+/*
+ * Looking inside, for explanations (Grad-CAM). Layers are numbered from 0 in the order of the spec.
+ *
+ * y (out.C, out.H, out.W) is the output of a layer for one image, slope (the same) = d logit[class] / d y: of the score
+ * before the softmax. logits (n_classes) may be NULL. Whatever the model's aim. FL_EENV: no memory.
+ */
+typedef struct nn_layer_view {
+    const char *name, *kind; /* as nn_aim calls it; "conv" */
+    nn_shape out;
+} nn_layer_view;
+size_t nn_model_n_layers(const nn_model *m);
+nn_layer_view nn_model_layer(const nn_model *m, size_t index);
+fl_code nn_activation(float *y, float *slope, float *logits, const nn_model *m, nn_workspace *ws, const float *w,
+                      const float *image, size_t layer, uint32_t class, fl_err *err) FL_MUST_USE;
+
 /* softmax of n logits, in double, written as float; any array may be the same. NaN in gives equal probabilities. */
 void nn_softmax(float *p, const float *logits, uint32_t n);
 
