@@ -250,8 +250,7 @@ static int by_bytes(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The keys in order; the array is the caller's to free, the texts are the object's. */
-static const char **sorted_keys(const json_t *object, size_t *n)
+const char **fl_json_keys(const fl_json *object, size_t *n)
 {
     size_t count = json_object_size(object), i = 0;
     const char **keys = malloc((count ? count : 1) * sizeof *keys);
@@ -271,7 +270,7 @@ const char *fl_json_key_at(const fl_json *object, size_t index)
     if (index >= json_object_size(object))
         return NULL;
     size_t n;
-    const char **keys = sorted_keys(object, &n);
+    const char **keys = fl_json_keys(object, &n);
     const char *key = keys[index];
     free(keys);
     return key;
@@ -346,7 +345,7 @@ static void write_value(writer *w, const json_t *j, int level);
 static void write_object(writer *w, const json_t *j, int level)
 {
     size_t n;
-    const char **keys = sorted_keys(j, &n);
+    const char **keys = fl_json_keys(j, &n);
     fl_buf_add_text(w->out, "{");
     for (size_t i = 0; i < n; i++) {
         if (i)

@@ -1,8 +1,8 @@
 #include "train/safetensors.h"
 #include "base/encode.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "crypto/hash.h"
+#include "train/tensors.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,71 +78,33 @@ fl_code nn_safetensors_write(fl_buf *out, const nn_model *m, const float *w, con
 
 /* --- reading --------------------------------------------------------------------------------------------------- */
 
-static bool is_shape(const fl_json *array, const nn_tensor *t)
+static fl_code read_tensor(float *w, const nn_tensor *t, const nn_tensors *file, fl_err *err)
 {
-    if (!array || !fl_json_is_array(array) || fl_json_count(array) != t->n_dims)
-        return false;
-    for (uint32_t i = 0; i < t->n_dims; i++) {
-        int64_t size;
-        if (!fl_json_int_value(fl_json_at(array, i), &size) || size != t->dims[i])
-            return false;
-    }
-    return true;
-}
-
-/* Where a tensor begins is the file's choice; that it has as many bytes as its shape, all inside the file, is not. */
-static bool get_begin(size_t *begin, const fl_json *offsets, const nn_tensor *t, size_t n_data)
-{
-    int64_t first, last;
-    if (!offsets || !fl_json_is_array(offsets) || fl_json_count(offsets) != 2 ||
-        !fl_json_int_value(fl_json_at(offsets, 0), &first) || !fl_json_int_value(fl_json_at(offsets, 1), &last))
-        return false;
-    if (first < 0 || last < first || (uint64_t)last > n_data || (uint64_t)(last - first) != 4 * (uint64_t)t->size)
-        return false;
-    *begin = (size_t)first;
-    return true;
-}
-
-typedef struct span {
-    size_t begin, size;
-} span;
-
-static fl_code read_tensor(float *w, span *at, const nn_tensor *t, const fl_json *j, const uint8_t *data, size_t n_data,
-                           fl_err *err)
-{
-    if (!j || !fl_json_is_object(j) || fl_json_count(j) != 3)
-        return fl_fail(err, FL_EFORMAT, "safetensors: there is no tensor %s, or it is not described as it should be",
-                       t->name);
-    const char *dtype = fl_json_text(j, "dtype");
-    if (!dtype || strcmp(dtype, "F32") != 0)
-        return fl_fail(err, FL_EFORMAT, "safetensors: %s: its type is not F32", t->name);
-    if (!is_shape(fl_json_member(j, "shape"), t))
+    const nn_stored *s = nn_tensors_find(file, t->name);
+    if (!s)
+        return fl_fail(err, FL_EFORMAT, "safetensors: there is no tensor %s", t->name);
+    if (s->dtype != NN_F32)
+        return fl_fail(err, FL_EFORMAT, "safetensors: %s: its type is %s, expected F32", t->name, s->dtype_name);
+    if (!nn_stored_is(s, t->n_dims, t->dims))
         return fl_fail(err, FL_EFORMAT, "safetensors: %s: its shape is not the model's", t->name);
-    if (!get_begin(&at->begin, fl_json_member(j, "data_offsets"), t, n_data))
-        return fl_fail(err, FL_EFORMAT, "safetensors: %s: its data_offsets do not fit", t->name);
-    at->size = 4 * t->size;
-    fl_code rc = nn_weights_read(w + t->offset, t->size, data + at->begin, at->size, err);
-    return rc == FL_OK ? rc : fl_fail_in(err, "safetensors: %s", t->name);
+    return nn_stored_floats(w + t->offset, s, err);
 }
 
-/* No two share bytes and together they are all bytes: then nothing is hidden between them. */
-static bool covers(const span *spans, size_t n, size_t n_data)
+static fl_code read_tensors(float *w, const nn_model *m, const nn_tensors *file, fl_err *err)
 {
-    size_t total = 0;
-    for (size_t a = 0; a < n; a++) {
-        total += spans[a].size;
-        for (size_t b = 0; b < a; b++) {
-            if (spans[a].begin < spans[b].begin + spans[b].size && spans[b].begin < spans[a].begin + spans[a].size)
-                return false;
-        }
+    const size_t n = nn_model_n_tensors(m);
+    if (file->n != n)
+        return fl_fail(err, FL_EFORMAT, "safetensors: has %zu tensors, the model %zu", file->n, n);
+    for (size_t i = 0; i < n; i++) {
+        nn_tensor t = nn_model_tensor(m, i);
+        FL_TRY(read_tensor(w, &t, file, err));
     }
-    return total == n_data;
+    return FL_OK;
 }
 
-static fl_code read_plan_hash(char plan_hash[65], const fl_json *j, fl_err *err)
+static fl_code read_plan_hash(char plan_hash[65], const nn_tensors *file, fl_err *err)
 {
-    fl_json *metadata = fl_json_member(j, "__metadata__");
-    const char *text = metadata ? fl_json_text(metadata, "plan_hash") : NULL;
+    const char *text = nn_tensors_fact(file, "plan_hash");
     uint8_t bytes[FL_HASH_SIZE];
     if (text && (strlen(text) != 2 * FL_HASH_SIZE || !fl_hex_decode(bytes, sizeof bytes, text)))
         return fl_fail(err, FL_EFORMAT, "safetensors: the plan hash in its metadata is not one");
@@ -151,96 +113,48 @@ static fl_code read_plan_hash(char plan_hash[65], const fl_json *j, fl_err *err)
     return FL_OK;
 }
 
-static fl_code read_tensors(float *w, const nn_model *m, const fl_json *j, const uint8_t *data, size_t n_data,
-                            fl_err *err)
-{
-    span spans[2 * NN_MAX_LAYERS];
-    size_t n = nn_model_n_tensors(m);
-    if (!fl_json_is_object(j) || fl_json_count(j) != n + (fl_json_member(j, "__metadata__") != NULL))
-        return fl_fail(err, FL_EFORMAT, "safetensors: has not the %zu tensors of the model", n);
-    for (size_t i = 0; i < n; i++) {
-        nn_tensor t = nn_model_tensor(m, i);
-        fl_code rc = read_tensor(w, &spans[i], &t, fl_json_member(j, t.name), data, n_data, err);
-        if (rc != FL_OK)
-            return rc;
-    }
-    if (!covers(spans, n, n_data))
-        return fl_fail(err, FL_EFORMAT, "safetensors: tensors overlap, or there are bytes outside them");
-    return FL_OK;
-}
-
-/* *header is the caller's to free, also when this fails; *data lies in bytes. */
-static fl_code split(fl_json **header, const uint8_t **data, size_t *n_data, const uint8_t *bytes, size_t n,
-                     fl_err *err)
-{
-    uint64_t length = 0;
-    *header = NULL;
-    for (int i = 0; i < 8 && n >= 8; i++)
-        length |= (uint64_t)bytes[i] << (8 * i);
-    if (n < 8 || length > NN_SAFETENSORS_MAX_HEADER || length > n - 8)
-        return fl_fail(err, FL_EFORMAT, "safetensors: the length of the header does not fit the file");
-    *data = bytes + 8 + length;
-    *n_data = n - 8 - (size_t)length;
-    return fl_json_parse(header, (const char *)bytes + 8, (size_t)length, "safetensors header", err);
-}
-
 fl_code nn_safetensors_read(float *w, char plan_hash[65], const nn_model *m, const uint8_t *bytes, size_t n,
                             fl_err *err)
 {
-    fl_err unread;
-    err = err ? err : &unread; /* messages are built in steps */
-    fl_json *j;
-    const uint8_t *data;
-    size_t n_data;
-    fl_code rc = split(&j, &data, &n_data, bytes, n, err);
+    nn_tensors file;
+    fl_code rc = nn_tensors_read(&file, bytes, n, err);
     if (rc == FL_OK)
-        rc = read_tensors(w, m, j, data, n_data, err);
+        rc = read_tensors(w, m, &file, err);
     if (rc == FL_OK)
-        rc = read_plan_hash(plan_hash, j, err);
-    fl_json_free(j);
+        rc = read_plan_hash(plan_hash, &file, err);
+    nn_tensors_fini(&file);
     return rc;
 }
 
 /* --- a file alone ---------------------------------------------------------------------------------------------- */
 
-static fl_code read_facts(nn_facts *f, const fl_json *header, fl_err *err)
-{
-    const fl_json *metadata = fl_json_member(header, "__metadata__");
-    fl_code rc = FL_OK;
-    for (uint32_t i = 0; i < NN_FACTS_KEYS && rc == FL_OK; i++)
-        rc = nn_facts_set(f, i, metadata ? fl_json_text(metadata, nn_facts_key(i)) : NULL, err);
-    return rc == FL_OK ? rc : fl_fail_in(err, "safetensors");
-}
-
-static fl_code read_model(nn_model_file *f, const fl_json *header, const uint8_t *data, size_t n_data, fl_err *err)
+static fl_code read_model(nn_model_file *f, const nn_tensors *file, size_t n_bytes, fl_err *err)
 {
     const nn_facts *facts = &f->facts;
-    FL_TRY(read_facts(&f->facts, header, err));
+    for (uint32_t i = 0; i < NN_FACTS_KEYS; i++)
+        FL_TRY(nn_facts_set(&f->facts, i, nn_tensors_fact(file, nn_facts_key(i)), err));
     fl_code rc = nn_model_create(&f->model, facts->spec, facts->input.C, facts->input.H, facts->input.W,
                                  facts->n_classes, err);
     if (rc != FL_OK)
-        return fl_fail_in(err, "safetensors: metadata: spec");
+        return fl_fail_in(err, "metadata: spec");
     const size_t n = nn_model_n_weights(f->model);
-    if (n_data != 4 * n) /* before memory is asked for */
-        return fl_fail(err, FL_EFORMAT, "safetensors: %zu bytes of tensors, expected %zu", n_data, 4 * n);
+    if (4 * n > n_bytes) /* before memory is asked for */
+        return fl_fail(err, FL_EFORMAT, "metadata: spec: has %zu weights, more than the file", n);
     f->w = malloc(4 * n);
     if (!f->w)
-        return fl_fail(err, FL_EENV, "safetensors: no memory for %zu weights", n);
-    return read_tensors(f->w, f->model, header, data, n_data, err);
+        return fl_fail(err, FL_EENV, "no memory for %zu weights", n);
+    return read_tensors(f->w, f->model, file, err);
 }
 
 fl_code nn_model_file_read(nn_model_file *f, const uint8_t *bytes, size_t n, fl_err *err)
 {
     fl_err unread;
-    err = err ? err : &unread;
-    fl_json *j;
-    const uint8_t *data;
-    size_t n_data;
+    err = err ? err : &unread; /* messages are built in steps */
+    nn_tensors file;
     memset(f, 0, sizeof *f);
-    fl_code rc = split(&j, &data, &n_data, bytes, n, err);
-    if (rc == FL_OK)
-        rc = read_model(f, j, data, n_data, err);
-    fl_json_free(j);
+    FL_TRY(nn_tensors_read(&file, bytes, n, err));
+    fl_code rc = read_model(f, &file, n, err);
+    nn_tensors_fini(&file);
     if (rc != FL_OK)
         nn_model_file_close(f);
     else

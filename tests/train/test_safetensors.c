@@ -125,7 +125,7 @@ static void facts_that_lie_are_refused(void **state)
     not_a_model(k, "\"cordon\":\"1\"", "\"cordon\":\"2\"", "newer program");
     not_a_model(k, "\"cordon\"", "\"gordon\"", "has no cordon");
     not_a_model(k, "\"1x8x8\"", "\"2x8x8\"", "input");
-    not_a_model(k, "\"1x8x8\"", "\"3x8x8\"", "bytes of tensors");
+    not_a_model(k, "\"1x8x8\"", "\"3x8x8\"", "shape");
     not_a_model(k, "\"1x8x8\"", "\"1x8x7\"", "input");
     not_a_model(k, "\"1x8x8\"", "\"1x8 8\"", "input");
     not_a_model(k, "normal,pneumonia", "normal_pneumonia", "classes");
@@ -166,7 +166,8 @@ static void refused(const made *k, const char *from, const char *to, const char 
 static void headers_that_lie_are_refused(void **state)
 {
     const made *k = *state;
-    refused(k, "\"F32\"", "\"F16\"", "not F32");
+    refused(k, "\"F32\"", "\"F16\"", "data_offsets");
+    refused(k, "\"F32\"", "\"I32\"", "type is I32");
     refused(k, "[4,1,3,3]", "[4,3,1,3]", "shape");
     refused(k, "[4,1,3,3]", "[4,1,3.0]", "shape");
     refused(k, "[0,144]", "[4,148]", "overlap");
@@ -176,7 +177,7 @@ static void headers_that_lie_are_refused(void **state)
     refused(k, "[144,160]", "[-16,000]", "header");
     refused(k, "\"0.bias\"", "\"0.bios\"", "0.bias");
     refused(k, "\"0.bias\"", "\"1.bias\"", "header");
-    refused(k, "\"dtype\"", "\"dtipe\"", "not F32");
+    refused(k, "\"dtype\"", "\"dtipe\"", "no dtype");
     refused(k, "abababab", "abababax", "plan hash");
 }
 
