@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "train/map.h"
 #include "train/model.h"
+#include "train/scattering.h"
 
 #define NN_MAX_WORDS 16
 
@@ -75,6 +76,7 @@ struct nn_layer {
     uint32_t kernel_h, kernel_w, stride, pad;
     uint32_t channels; /* out channels, out values, or groups */
     bool has_bias, has_stride;
+    nn_scattering scattering;
     size_t n_weights, n_bias; /* n_weights counts the bias too */
     uint32_t n_dims, dims[4]; /* of the weight, as PyTorch has it; n_dims 0: it is flat */
     uint64_t n_kept, n_scratch;
@@ -86,7 +88,7 @@ const nn_layer_kind *nn_layer_kind_named(const char *name); /* NULL when there i
 extern const char nn_layer_kind_names[];
 
 extern const nn_layer_kind nn_conv, nn_linear, nn_groupnorm, nn_relu, nn_tanh, nn_maxpool, nn_avgpool, nn_globalpool,
-    nn_flatten;
+    nn_flatten, nn_scattering_kind;
 
 /* For read: a decimal number in [min, max], a pair "3x5" or "3" for both, nothing more on the line. */
 fl_code nn_spec_number(uint32_t *out, const char *word, const char *what, uint32_t min, uint32_t max, fl_err *err);

@@ -3,10 +3,12 @@
 #include <string.h>
 
 static const nn_layer_kind *const kinds[] = {
-    &nn_conv, &nn_linear, &nn_groupnorm, &nn_relu, &nn_tanh, &nn_maxpool, &nn_avgpool, &nn_globalpool, &nn_flatten,
+    &nn_conv,    &nn_linear,  &nn_groupnorm,  &nn_relu,    &nn_tanh,
+    &nn_maxpool, &nn_avgpool, &nn_globalpool, &nn_flatten, &nn_scattering_kind,
 };
 
-const char nn_layer_kind_names[] = "conv, linear, groupnorm, relu, tanh, maxpool, avgpool, globalpool, flatten";
+const char nn_layer_kind_names[] =
+    "conv, linear, groupnorm, relu, tanh, maxpool, avgpool, globalpool, flatten, scattering";
 
 const nn_layer_kind *nn_layer_kind_named(const char *name)
 {

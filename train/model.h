@@ -5,6 +5,7 @@
  *     groupnorm 8                           groups; scale and shift per channel; epsilon 1e-5
  *     relu | tanh | flatten | globalpool
  *     maxpool 2 stride 2 | avgpool 2        window K or HxW; stride: the window unless said; no padding
+ *     scattering 4 8 mirror                 scales, angles: fixed wavelet features of a grey image (train/scattering.h)
  *     linear 32 | linear classes [nobias]   input is flattened; "classes" is the number of classes
  *
  * Blank lines and what follows a # are ignored. A spec can be refused: the message names the layer's number, its

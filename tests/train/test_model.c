@@ -87,6 +87,18 @@ static void backward_agrees_with_finite_differences(void **state)
     check_gradient(nn_architecture("linear"), 3, 8, 8, 3);
 }
 
+static void what_stands_on_scattering_features_learns(void **state)
+{
+    (void)state;
+    check_gradient("scattering 2 4 mirror\nconv 3x3 4 pad 1\ntanh\nlinear classes", 1, 19, 16, 3);
+    nn_model *m;
+    fl_err err;
+    assert_int_equal(nn_model_create(&m, "scattering 4 8 mirror\nlinear classes", 1, 64, 64, 2, &err), FL_OK);
+    assert_int_equal(nn_model_n_weights(m), 2 * 6672 + 2);
+    nn_model_destroy(m);
+    assert_int_equal(nn_model_create(&m, "scattering 2 8\nlinear classes", 3, 64, 64, 2, &err), FL_EFORMAT);
+}
+
 static void specs_that_do_not_fit_are_refused_with_layer_and_shapes(void **state)
 {
     (void)state;
@@ -117,6 +129,15 @@ static void specs_that_do_not_fit_are_refused_with_layer_and_shapes(void **state
         {"linear 65536\nlinear 65536\nlinear classes", "more than 134217728 weights"},
         {"globalpool\nlinear 3", "gives 3x1x1 values"},
         {"linear classes a b c d e f g h i j k l m n o p", "too many words"},
+        {"scattering\nlinear classes", "layer 1 (scattering, input 1x8x8): number of scales is missing"},
+        {"scattering 2\nlinear classes", "number of angles is missing"},
+        {"scattering 2 8 mirrored\nlinear classes", "expected J L, and mirror or groups G, found mirrored"},
+        {"scattering 2 8 mirror groups 3\nlinear classes", "found groups"},
+        {"scattering 2 8 groups\nlinear classes", "number of groups is missing"},
+        {"scattering 2 7\nlinear classes", "7 angles, expected an even number"},
+        {"scattering 3 8\nlinear classes", "layer 1 (scattering, input 1x8x8): 3 scales need sides of 16"},
+        {"scattering 1 4 groups 2\nlinear classes", "2 groups do not divide 5 channels"},
+        {"relu\nscattering 1 4\nlinear classes", "layer 2 (scattering, input 1x8x8): its input must be a grey image"},
         {"relu as a from", "layer 1 (relu): a name must follow from"},
         {"relu as", "a name must follow as"},
         {"relu as a/b\nlinear classes", "a/b is no name"},
@@ -343,6 +364,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backward_agrees_with_finite_differences),
+        cmocka_unit_test(what_stands_on_scattering_features_learns),
         cmocka_unit_test(specs_that_do_not_fit_are_refused_with_layer_and_shapes),
         cmocka_unit_test(a_gradient_does_not_depend_on_what_came_before),
         cmocka_unit_test(a_broken_image_gives_a_gradient_that_is_not_finite),
