@@ -1,107 +1,114 @@
 /*
- * relu      y = max(x, 0);  dx = dy where x > 0
- * tanh      y = tanh(x);    dx = dy (1 - y^2)
- * flatten   y = x as (C*H*W, 1, 1)
+ * relu      y = max(x, 0);      dx = dy where y > 0
+ * tanh      y = tanh(x);        dx = dy (1 - y^2)
+ * silu      y = x s, s = 1 / (1 + exp(-x));      dx = dy s (1 + x (1 - s))
  *
- * NaN goes through all of them, so that a patient whose image is broken is seen (and dropped) by the clip.
+ * NaN goes through all of them, so that a patient whose image is broken is seen (and dropped) by the clip. The loops are
+ * in train/rows.inc.
  */
 #include "train/layer.h"
+#include "train/rows.h"
 #include <math.h>
 #include <string.h>
 
-static fl_code same_infer(nn_layer *l, fl_err *err)
+/* to[k] = f(from[k]) over the image, row by row */
+static void each_row(const nn_map *to, const nn_map *from, void (*f)(float *, const float *, size_t))
 {
-    (void)err;
-    l->out = l->in;
-    return FL_OK;
+    for (uint32_t i = 0; i < to->H; i++)
+        f(nn_map_pixel(to, i, 0), nn_map_pixel(from, i, 0), (size_t)to->W * to->cs);
+    nn_map_clear_padding(to);
 }
 
-static void relu_forward(const nn_layer *l, float *restrict y, float *kept, float *scratch, const float *restrict x,
-                         const float *w)
+/* dx = f(of, dy) */
+static void each_row_back(const nn_pass *p, const nn_map *of,
+                          void (*f)(float *dx, const float *of, const float *dy, size_t n))
+{
+    if (!p->dx[0].at)
+        return;
+    for (uint32_t i = 0; i < of->H; i++)
+        f(nn_map_pixel(&p->dx[0], i, 0), nn_map_pixel(of, i, 0), nn_map_pixel(&p->dy, i, 0), (size_t)of->W * of->cs);
+    nn_map_clear_padding(&p->dx[0]);
+}
+
+static void relu_run(const nn_layer *l, const nn_pass *p)
+{
+    (void)l;
+    each_row(&p->y, &p->x[0], nn_rows_chosen()->relu);
+}
+
+static void relu_back(const nn_layer *l, const nn_pass *p)
+{
+    (void)l;
+    each_row_back(p, &p->y, nn_rows_chosen()->relu_back);
+}
+
+static void tanh_run(const nn_layer *l, const nn_pass *p)
+{
+    (void)l;
+    each_row(&p->y, &p->x[0], nn_rows_chosen()->tanh);
+}
+
+static void tanh_back(const nn_layer *l, const nn_pass *p)
+{
+    (void)l;
+    each_row_back(p, &p->y, nn_rows_chosen()->tanh_back);
+}
+
+static void silu_run(const nn_layer *l, const nn_pass *p)
+{
+    (void)l;
+    each_row(&p->y, &p->x[0], nn_rows_chosen()->silu);
+}
+
+static void silu_back(const nn_layer *l, const nn_pass *p)
+{
+    (void)l;
+    each_row_back(p, &p->x[0], nn_rows_chosen()->silu_back);
+}
+
+static void relu_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
 {
     (void)kept, (void)scratch, (void)w;
-    for (size_t i = 0; i < l->n_in; i++)
-        y[i] = x[i] <= 0 ? 0 : x[i];
+    nn_rows_chosen()->relu(y, x, l->n_in);
 }
 
-static void relu_backward(const nn_layer *l, float *restrict dx, float *dw, const float *kept, float *scratch,
-                          const float *x, const float *restrict y, const float *restrict dy, const float *w)
+static void relu_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
+                          const float *y, const float *dy, const float *w)
 {
     (void)dw, (void)kept, (void)scratch, (void)x, (void)w;
-    if (!dx)
-        return;
-    for (size_t i = 0; i < l->n_in; i++) {
-        float passed = dy[i];
-        dx[i] = y[i] > 0 ? passed : 0;
-    }
-}
-
-/*
- * tanh|x| = 1 - 2 / (exp(2|x|) + 1), without branches so that it becomes vector code; absolute error below 3e-7.
- * exp(v) = 2^n exp(r), |r| <= ln(2)/2, by its Taylor polynomial. From 9 on tanh is 1 in float. NaN gives NaN.
- */
-static inline float fast_tanh(float x)
-{
-    float v = 2 * fabsf(x);
-    v = v > 18.0f ? 18.0f : v;
-    float shifted = v * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the low bits now hold n, rounded */
-    float n = shifted - 12582912.0f;
-    float r = v - n * 0.693359375f + n * 2.12194440e-4f; /* ln 2 in two pieces */
-    float p = 1 + r * (1 + r * (0.5f + r * (1.66666667e-1f +
-                                            r * (4.16666667e-2f + r * (8.33333333e-3f + r * 1.38888889e-3f)))));
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits << 23) + 0x3f800000u; /* 2^n */
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return copysignf(1 - 2 / (p * power + 1), x);
-}
-
-static void tanh_forward(const nn_layer *l, float *restrict y, float *kept, float *scratch, const float *restrict x,
-                         const float *w)
-{
-    (void)kept, (void)scratch, (void)w;
-    for (size_t i = 0; i < l->n_in; i++)
-        y[i] = fast_tanh(x[i]);
-}
-
-static void tanh_backward(const nn_layer *l, float *restrict dx, float *dw, const float *kept, float *scratch,
-                          const float *x, const float *restrict y, const float *restrict dy, const float *w)
-{
-    (void)dw, (void)kept, (void)scratch, (void)x, (void)w;
-    if (!dx)
-        return;
-    for (size_t i = 0; i < l->n_in; i++)
-        dx[i] = dy[i] * (1 - y[i] * y[i]);
-}
-
-static fl_code flatten_infer(nn_layer *l, fl_err *err)
-{
-    (void)err;
-    l->out = (nn_shape){(uint32_t)l->n_in, 1, 1};
-    return FL_OK;
-}
-
-static void flatten_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)kept, (void)scratch, (void)w;
-    memcpy(y, x, l->n_in * sizeof *y);
-}
-
-static void flatten_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                             const float *y, const float *dy, const float *w)
-{
-    (void)dw, (void)kept, (void)scratch, (void)x, (void)y, (void)w;
     if (dx)
-        memcpy(dx, dy, l->n_in * sizeof *dx);
+        nn_rows_chosen()->relu_back(dx, y, dy, l->n_in);
 }
 
-const nn_layer_kind nn_relu = {
-    .name = "relu", .read = nn_spec_nothing, .infer = same_infer, .forward = relu_forward, .backward = relu_backward};
-const nn_layer_kind nn_tanh = {
-    .name = "tanh", .read = nn_spec_nothing, .infer = same_infer, .forward = tanh_forward, .backward = tanh_backward};
-const nn_layer_kind nn_flatten = {.name = "flatten",
-                                  .read = nn_spec_nothing,
-                                  .infer = flatten_infer,
-                                  .forward = flatten_forward,
-                                  .backward = flatten_backward};
+static void tanh_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
+{
+    (void)kept, (void)scratch, (void)w;
+    nn_rows_chosen()->tanh(y, x, l->n_in);
+}
+
+static void tanh_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
+                          const float *y, const float *dy, const float *w)
+{
+    (void)dw, (void)kept, (void)scratch, (void)x, (void)w;
+    if (dx)
+        nn_rows_chosen()->tanh_back(dx, y, dy, l->n_in);
+}
+
+const nn_layer_kind nn_relu = {.name = "relu",
+                               .read = nn_spec_nothing,
+                               .infer = nn_same_shape,
+                               .forward = relu_forward,
+                               .backward = relu_backward,
+                               .run = relu_run,
+                               .back = relu_back,
+                               .in_place = true};
+const nn_layer_kind nn_tanh = {.name = "tanh",
+                               .read = nn_spec_nothing,
+                               .infer = nn_same_shape,
+                               .forward = tanh_forward,
+                               .backward = tanh_backward,
+                               .run = tanh_run,
+                               .back = tanh_back,
+                               .in_place = true};
+const nn_layer_kind nn_silu = {
+    .name = "silu", .read = nn_spec_nothing, .infer = nn_same_shape, .run = silu_run, .back = silu_back};

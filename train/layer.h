@@ -61,6 +61,7 @@ typedef struct nn_layer_kind {
     bool has_two_inputs; /* the line's first word names the second one; `other` is its shape */
     void (*run)(const nn_layer *l, const nn_pass *p);
     void (*back)(const nn_layer *l, const nn_pass *p);
+    bool uses_key; /* another output for another key, in training: cannot be computed once for all steps */
     bool in_place; /* y may be x[0] and dx[0] may be dy; then run and back may read y and dy only, not x[0] */
 } nn_layer_kind;
 
@@ -75,6 +76,7 @@ struct nn_layer {
     bool is_learned;    /* has weights, and the model's aim learns them */
     uint32_t kernel_h, kernel_w, stride, pad;
     uint32_t channels; /* out channels, out values, or groups */
+    double rate;       /* of dropout */
     bool has_bias, has_stride;
     nn_scattering scattering;
     size_t n_weights, n_bias; /* n_weights counts the bias too */
@@ -87,19 +89,24 @@ struct nn_layer {
 const nn_layer_kind *nn_layer_kind_named(const char *name); /* NULL when there is none */
 extern const char nn_layer_kind_names[];
 
-extern const nn_layer_kind nn_conv, nn_linear, nn_groupnorm, nn_relu, nn_tanh, nn_maxpool, nn_avgpool, nn_globalpool,
-    nn_flatten, nn_scattering_kind;
+extern const nn_layer_kind nn_conv, nn_linear, nn_groupnorm, nn_relu, nn_tanh, nn_silu, nn_maxpool, nn_avgpool,
+    nn_globalpool, nn_flatten, nn_dropout, nn_add, nn_concat, nn_centre, nn_unit, nn_scattering_kind;
 
 /* For read: a decimal number in [min, max], a pair "3x5" or "3" for both, nothing more on the line. */
 fl_code nn_spec_number(uint32_t *out, const char *word, const char *what, uint32_t min, uint32_t max, fl_err *err);
 fl_code nn_spec_pair(uint32_t *a, uint32_t *b, const char *word, const char *what, uint32_t min, uint32_t max,
                      fl_err *err);
+/* A number with a point, 0 <= out < 1. */
+fl_code nn_spec_fraction(double *out, const char *word, const char *what, fl_err *err);
 fl_code nn_spec_nothing(nn_layer *l, const nn_spec_line *line, fl_err *err);
 
 /* Sums in double, in eight lanes so that they become vector code; always in the same order. */
 double nn_sum(const float *x, size_t n);
 double nn_sum_squares(const float *x, size_t n, double around); /* of x - around */
 double nn_sum_products(const float *x, const float *y, size_t n);
+
+/* infer for what keeps its shape */
+fl_code nn_same_shape(nn_layer *l, fl_err *err);
 
 /* uniform in [-bound, bound) */
 void nn_fill_uniform(float *w, size_t n, double bound, fl_rng *rng);

@@ -1,14 +1,15 @@
 /* The kinds of layers, and what their readers share. */
 #include "train/layer.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const nn_layer_kind *const kinds[] = {
-    &nn_conv,    &nn_linear,  &nn_groupnorm,  &nn_relu,    &nn_tanh,
-    &nn_maxpool, &nn_avgpool, &nn_globalpool, &nn_flatten, &nn_scattering_kind,
+    &nn_conv,       &nn_linear,  &nn_groupnorm, &nn_relu, &nn_tanh,   &nn_silu,   &nn_maxpool, &nn_avgpool,
+    &nn_globalpool, &nn_flatten, &nn_dropout,   &nn_add,  &nn_concat, &nn_centre, &nn_unit,    &nn_scattering_kind,
 };
 
-const char nn_layer_kind_names[] =
-    "conv, linear, groupnorm, relu, tanh, maxpool, avgpool, globalpool, flatten, scattering";
+const char nn_layer_kind_names[] = "conv, linear, groupnorm, relu, tanh, silu, maxpool, avgpool, globalpool, flatten, "
+                                   "dropout, add, concat, centre, unit, scattering";
 
 const nn_layer_kind *nn_layer_kind_named(const char *name)
 {
@@ -64,12 +65,46 @@ fl_code nn_spec_pair(uint32_t *a, uint32_t *b, const char *word, const char *wha
     return FL_OK;
 }
 
+fl_code nn_spec_fraction(double *out, const char *word, const char *what, fl_err *err)
+{
+    if (!word)
+        return fl_fail(err, FL_EFORMAT, "%s is missing", what);
+    size_t n = strspn(word, "0123456789.");
+    char *end;
+    double value = n > 0 && n < 20 && word[n] == '\0' ? strtod(word, &end) : -1;
+    if (!(value >= 0 && value < 1) || *end != '\0')
+        return fl_fail(err, FL_EFORMAT, "%s is %.20s, expected a number from 0 to below 1", what, word);
+    *out = value;
+    return FL_OK;
+}
+
 fl_code nn_spec_nothing(nn_layer *l, const nn_spec_line *line, fl_err *err)
 {
     (void)l;
     if (line->n_words > 0)
         return fl_fail(err, FL_EFORMAT, "nothing may follow, found %.20s", line->words[0]);
     return FL_OK;
+}
+
+fl_code nn_same_shape(nn_layer *l, fl_err *err)
+{
+    (void)err;
+    l->out = l->in;
+    return FL_OK;
+}
+
+void nn_map_clear_padding(const nn_map *m)
+{
+    for (uint32_t i = 0; m->cs > m->C && i < m->H; i++) {
+        for (uint32_t j = 0; j < m->W; j++)
+            memset(nn_map_pixel(m, i, j) + m->C, 0, (m->cs - m->C) * sizeof(float));
+    }
+}
+
+void nn_map_clear(const nn_map *m)
+{
+    for (uint32_t i = 0; i < m->H; i++)
+        memset(nn_map_pixel(m, i, 0), 0, (size_t)m->W * m->cs * sizeof(float));
 }
 
 void nn_fill_uniform(float *w, size_t n, double bound, fl_rng *rng)

@@ -27,4 +27,15 @@ static inline uint32_t nn_map_channels(uint32_t C)
     return C < 8 ? C : (C + 15) / 16 * 16;
 }
 
+/* Pixel (i, j) of image 0. */
+static inline float *nn_map_pixel(const nn_map *m, uint32_t i, uint32_t j)
+{
+    return m->at + i * m->row + (size_t)j * m->cs;
+}
+
+/* Image 0: zeros in the channels from C to cs. */
+void nn_map_clear_padding(const nn_map *m);
+/* Image 0: zeros inside H x W. */
+void nn_map_clear(const nn_map *m);
+
 #endif

@@ -1,6 +1,7 @@
 #include "train/model.h"
 #include "base/arena.h"
 #include "train/gemm.h"
+#include "train/loss.h"
 #include "train/spec.h"
 #include <assert.h>
 #include <math.h>
@@ -35,6 +36,8 @@ static fl_code place_layer(nn_model *m, nn_layer *l, uint32_t i, fl_err *err)
 {
     if (l->n_inputs != 1 || l->from[0] != (int32_t)i - 1)
         return fl_fail(err, FL_EFORMAT, "layer %u (%s): its input is not the line before", i + 1, l->kind->name);
+    if (!l->kind->forward || (l->pad > 0 && (l->kind == &nn_maxpool || l->kind == &nn_avgpool)))
+        return fl_fail(err, FL_EFORMAT, "layer %u (%s): nobody computes it", i + 1, l->kind->name);
     l->out_at = m->n_floats;
     l->kept_at = l->out_at + l->n_out;
     m->n_floats = l->kept_at + (size_t)l->n_kept;
@@ -344,47 +347,14 @@ void nn_forward(const nn_model *m, nn_workspace *ws, const float *w, float *logi
     memcpy(logits, run_layers(m, ws, w, image, m->spec.n_layers), m->spec.n_classes * sizeof *logits);
 }
 
-/* d (n): v[label] (softmax(y) - one-hot(label)) */
-static double cross_entropy(float *d, const float *y, uint32_t n, uint32_t label, double weight)
-{
-    double largest = y[0], sum = 0;
-    for (uint32_t c = 1; c < n; c++)
-        largest = y[c] > largest ? y[c] : largest;
-    for (uint32_t c = 0; c < n; c++)
-        sum += exp(y[c] - largest);
-    for (uint32_t c = 0; c < n; c++)
-        d[c] = (float)(weight * (exp(y[c] - largest) / sum - (c == label)));
-    return weight * (largest + log(sum) - y[label]);
-}
-
-/* d (n): v_c / n (logistic(y_c) - t_c) */
-static double binary_cross_entropy(float *d, const float *y, uint32_t n, uint32_t set, const float *weights)
-{
-    double loss = 0;
-    for (uint32_t c = 0; c < n; c++) {
-        double v = weights ? weights[c] : 1, t = set >> c & 1, small = exp(-fabs((double)y[c])); /* at most 1 */
-        double logistic = y[c] >= 0 ? 1 / (1 + small) : small / (1 + small);
-        d[c] = (float)(v * (logistic - t) / n);
-        loss += v * ((y[c] > 0 ? y[c] : 0) + log1p(small) - t * y[c]) / n;
-    }
-    return loss;
-}
-
-static double half_squares(float *d, const float *y, size_t n)
-{
-    memcpy(d, y, n * sizeof *d);
-    return nn_sum_squares(y, n, 0) / 2;
-}
-
 /* d: the slope of the loss at the output y of the last layer that is run. Returns the loss. */
 static double loss_of(const nn_model *m, float *d, const float *y, uint32_t label)
 {
     if (m->loss == NN_LOSS_SQUARES)
-        return half_squares(d, y, m->spec.layers[m->n_run - 1].n_out);
+        return nn_loss_squares(d, y, m->spec.layers[m->n_run - 1].n_out);
     if (m->loss == NN_LOSS_BINARY)
-        return binary_cross_entropy(d, y, m->spec.n_classes, label, m->class_weights);
-    assert(label < m->spec.n_classes);
-    return cross_entropy(d, y, m->spec.n_classes, label, m->class_weights ? m->class_weights[label] : 1);
+        return nn_loss_binary(d, y, m->spec.n_classes, label, m->class_weights);
+    return nn_loss_softmax(d, y, m->spec.n_classes, label, m->class_weights);
 }
 
 /* The learned pieces of the gradient of everything. What lies behind the loss has none. */
