@@ -268,6 +268,7 @@ static void sweep_all(const sweep *s, uint32_t n_images)
 
 void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, const float *packed, uint32_t n_images)
 {
+    const unsigned before = nn_floats_enter();
     const nn_conv_shape *s = &c->shape;
     const ptrdiff_t row = (ptrdiff_t)x->row, cs = x->cs, stride = s->stride, pad = s->pad;
     const bool is_whole = c->group_in == x->cs; /* the taps of a kernel row lie back to back */
@@ -289,11 +290,13 @@ void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, 
         w.packed_outputs = c->packed_out;
         sweep_all(&w, n_images);
     }
+    nn_floats_leave(before);
 }
 
 void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_map *dy, const float *transposed,
                             uint32_t n_images, bool accumulate)
 {
+    const unsigned before = nn_floats_enter();
     const nn_conv_shape *s = &c->shape;
     const uint32_t packed_in = round16(c->group_in), n_phases = c->phase_h * c->phase_w;
     const bool is_whole = c->group_out == dy->cs;
@@ -320,6 +323,7 @@ void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_
         if (w.rows * w.columns > 0 && !(accumulate && w.runs_down == 0))
             sweep_all(&w, n_images);
     }
+    nn_floats_leave(before);
 }
 
 /* --- weight gradient: rows of weights sweep over pixels ---------------------------------------------------------- */
@@ -393,6 +397,7 @@ static void gradient_bias(const nn_convolution *c, float *db, const nn_map *dy, 
 void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first,
                              uint32_t n, bool accumulate)
 {
+    const unsigned before = nn_floats_enter();
     assert(n >= 1);
     for (uint32_t g = 0; g < c->shape.groups; g++) {
         for (uint32_t column = 0; column < c->packed_out; column += NN_PANEL)
@@ -400,6 +405,7 @@ void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x
     }
     if (c->shape.has_bias)
         gradient_bias(c, dw + c->bias_at, dy, first, n, accumulate);
+    nn_floats_leave(before);
 }
 
 /* --- in tiles ---------------------------------------------------------------------------------------------------- */
@@ -431,6 +437,7 @@ static tile tile_of(const nn_convolution *c, size_t index)
 double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
                            float *scratch)
 {
+    const unsigned before = nn_floats_enter();
     double lane[NN_LANES] = {0};
     for (size_t i = 0; i < tile_count(c); i++) {
         tile t = tile_of(c, i);
@@ -441,12 +448,14 @@ double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_ma
         gradient_bias(c, scratch, dy, first, n, false);
         nn_kernels_chosen()->squares(lane, scratch, c->n_packed - c->bias_at, c->bias_at);
     }
+    nn_floats_leave(before);
     return nn_lanes_total(lane);
 }
 
 void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum, nn_conv_patient *patients, size_t n_patients,
                       const nn_map *x, const nn_map *dy, float *scratch)
 {
+    const unsigned before = nn_floats_enter();
     for (size_t p = 0; p < n_patients; p++)
         patients[p].square = 0;
     for (size_t i = 0; i < tile_count(c); i++) {
@@ -466,4 +475,5 @@ void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum, nn_conv_patient *pa
         gradient_bias(c, scratch, dy, of->first, of->n, false);
         of->square += nn_kernels_chosen()->clip(sum + c->bias_at, scratch, c->n_packed - c->bias_at, of->scale);
     }
+    nn_floats_leave(before);
 }

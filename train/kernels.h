@@ -35,6 +35,7 @@ typedef struct nn_product {
 
 typedef struct nn_kernels {
     const char *name; /* "avx512", "avx2", "portable" */
+    bool is_fused;    /* multiply rounds once for a product and a sum */
     void (*multiply)(const nn_product *p);
     /* lane[(at + i) % NN_LANES] += g[i]^2 in double, in the order of i. at and n are multiples of 16. */
     void (*squares)(double lane[NN_LANES], const float *g, size_t n, size_t at);
@@ -48,6 +49,15 @@ const nn_kernels *nn_kernels_chosen(void);
 const nn_kernels *nn_kernels_named(const char *name);
 /* For tests and benches, while nobody computes: this one from now on. NULL: as chosen at start. */
 void nn_kernels_use(const nn_kernels *set);
+/* true: a product has the bits of the chain at every row, among any neighbours, at any alignment, in one piece or two;
+ * and passes over gradients have those of plain C. A millisecond. */
+bool nn_kernels_self_test(const nn_kernels *set);
+
+/* Round to nearest, and denormals count as zero: what is smaller than 1e-38 teaches nothing, and some CPUs take a hundred
+ * times longer for it, which would show in the time a patient takes. Around everything that computes on floats; leave
+ * puts back what enter found. */
+unsigned nn_floats_enter(void);
+void nn_floats_leave(unsigned before);
 
 /* The sum of squares of a packed gradient, in its fixed order: n is a multiple of 16. */
 double nn_packed_sum_squares(const float *packed, size_t n);

@@ -1,37 +1,67 @@
-/* The kernels for any CPU: plain C, a product and a sum. Also what the others are compared with. */
+/* The kernels for any CPU: vectors of 4 floats in GNU C, a rounded product and a sum. */
 #include "privacy/clip.h"
 #include "train/kernels_sets.h"
 #include <string.h>
 
-static void multiply_row(const nn_product *p, size_t i)
+#define SET_NAME "portable"
+#define SET      nn_kernels_portable
+#define IS_FUSED false
+#define LANES    4
+#define VECTORS  2
+
+typedef float vec __attribute__((vector_size(16)));
+typedef uint32_t tail; /* how many lanes count */
+
+static inline tail tail_of(uint32_t n)
 {
-    float sum[NN_PANEL];
-    for (uint32_t c = 0; c < p->y_columns; c++)
-        sum[c] = p->accumulate ? p->y[i][c] : p->start ? p->start[c] : 0;
-    const uint32_t n = p->w_columns < p->y_columns ? p->w_columns : p->y_columns;
-    for (size_t r = 0; r < p->n_runs; r++) {
-        const float *x = p->x[i] + p->x_run[r], *w = p->w + p->w_run[r];
-        for (size_t t = 0; t < p->length; t++, x += p->x_step, w += p->w_step) {
-            const float factor = *x;
-            for (uint32_t c = 0; c < n; c++)
-                sum[c] += factor * w[c];
-        }
-    }
-    memcpy(p->y[i], sum, p->y_columns * sizeof *sum);
+    return n;
 }
 
-static void multiply(const nn_product *p)
+static inline vec load(const float *p)
 {
-    for (size_t i = 0; i < p->n_rows; i++)
-        multiply_row(p, i);
+    vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
+
+static inline void store(float *p, vec v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static inline vec load_tail(const float *p, tail n)
+{
+    if (n == LANES)
+        return load(p);
+    vec v = {0};
+    for (uint32_t i = 0; i < n; i++)
+        v[i] = p[i];
+    return v;
+}
+
+static inline void store_tail(float *p, tail n, vec v)
+{
+    for (uint32_t i = 0; i < n; i++)
+        p[i] = v[i];
+}
+
+#define zero()       ((vec){0})
+#define broadcast(p) ((vec){*(p), *(p), *(p), *(p)})
+#define fma(a, b, c) ((a) * (b) + (c))
+
+/* 16 registers: 12 sums. */
+#define DEFINE_TILES                                                                                                   \
+    TILES_12(1)                                                                                                        \
+    TILES_6(2)                                                                                                         \
+    static const size_t tile_rows[] = {0, 12, 6};                                                                      \
+    static tile_function *const tile_functions[][13] = {{NULL}, {NAMES_12(1)}, {NAMES_6(2)}};
 
 static void squares(double lane[NN_LANES], const float *g, size_t n, size_t at)
 {
     for (size_t i = 0; i < n; i += 16) {
         double *to = lane + (at + i) % NN_LANES;
         for (size_t j = 0; j < 16; j++)
-            to[j] += (double)g[i + j] * (double)g[i + j];
+            to[j] += (double)g[i + j] * (double)g[i + j]; /* exact, so fused or not is the same */
     }
 }
 
@@ -49,4 +79,4 @@ static unsigned __int128 clip(int64_t *sum, const float *g, size_t n, double sca
     return square;
 }
 
-const nn_kernels nn_kernels_portable = {"portable", multiply, squares, clip};
+#include "train/kernels_vector.inc"

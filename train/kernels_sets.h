@@ -5,5 +5,8 @@
 #include "train/kernels.h"
 
 extern const nn_kernels nn_kernels_portable;
+#if defined(__x86_64__)
+extern const nn_kernels nn_kernels_avx512, nn_kernels_avx2;
+#endif
 
 #endif

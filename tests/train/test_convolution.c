@@ -105,6 +105,19 @@ static void clear(world *w)
     free(w->flat), free(w->packed), free(w->transposed), free(w->dw), free(w->scratch);
 }
 
+static const char *const names[] = {"avx512", "avx2", "portable"};
+
+static void with_every_set(void (*check)(const nn_conv_shape *))
+{
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+        const nn_kernels *set = nn_kernels_named(names[k]);
+        nn_kernels_use(set);
+        for (size_t i = 0; set && i < sizeof shapes / sizeof shapes[0]; i++)
+            check(&shapes[i]);
+    }
+    nn_kernels_use(NULL);
+}
+
 /* a against sum b, where magnitude is the sum of the terms' absolute values */
 static void assert_near(double a, double b, double magnitude)
 {
@@ -192,8 +205,7 @@ static void check_values(const nn_conv_shape *shape)
 static void values_are_those_of_the_definition(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        check_values(&shapes[i]);
+    with_every_set(check_values);
 }
 
 /* Image 1 alone has the bits it has among others, and others may be NaN. */
@@ -223,8 +235,7 @@ static void check_alone(const nn_conv_shape *shape)
 static void an_image_has_the_same_bits_alone_and_among_others(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        check_alone(&shapes[i]);
+    with_every_set(check_alone);
 }
 
 static void check_tiles(const nn_conv_shape *shape)
@@ -259,8 +270,63 @@ static void check_tiles(const nn_conv_shape *shape)
 static void tiles_and_continued_chains_give_the_bits_of_the_whole(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        check_tiles(&shapes[i]);
+    with_every_set(check_tiles);
+}
+
+/* Everything a shape gives, with one set. */
+static world compute(const nn_conv_shape *shape, const nn_kernels *set)
+{
+    world w = make(shape, 5);
+    nn_kernels_use(set);
+    nn_conv_forward(&w.c, &w.y.map, &w.x.map, w.packed, IMAGES);
+    nn_conv_input_gradient(&w.c, &w.dx.map, &w.dy.map, w.transposed, IMAGES, false);
+    nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 0, IMAGES, false);
+    nn_kernels_use(NULL);
+    return w;
+}
+
+static void avx512_and_avx2_give_equal_bits(void **state)
+{
+    (void)state;
+    const nn_kernels *wide = nn_kernels_named("avx512"), *narrow = nn_kernels_named("avx2");
+    for (size_t i = 0; wide && narrow && i < sizeof shapes / sizeof shapes[0]; i++) {
+        world a = compute(&shapes[i], wide), b = compute(&shapes[i], narrow);
+        assert_memory_equal(a.y.memory, b.y.memory, a.y.size * sizeof(float));
+        assert_memory_equal(a.dx.memory, b.dx.memory, a.dx.size * sizeof(float));
+        assert_memory_equal(a.dw, b.dw, a.c.n_packed * sizeof(float));
+        assert_true(nn_packed_sum_squares(a.dw, a.c.n_packed) == nn_packed_sum_squares(b.dw, b.c.n_packed));
+        clear(&a);
+        clear(&b);
+    }
+}
+
+static void multiply_one_row_less(const nn_product *p)
+{
+    nn_product shorter = *p;
+    shorter.n_rows -= p->n_rows > 20;
+    nn_kernels_named("portable")->multiply(&shorter);
+}
+
+static void multiply_in_another_order(const nn_product *p)
+{
+    const ptrdiff_t x_run = p->x_run[0] + ((ptrdiff_t)p->length - 1) * p->x_step,
+                    w_run = p->w_run[0] + ((ptrdiff_t)p->length - 1) * p->w_step;
+    nn_product backwards = *p;
+    backwards.x_step = -p->x_step, backwards.w_step = -p->w_step;
+    backwards.x_run = &x_run, backwards.w_run = &w_run;
+    nn_kernels_named("portable")->multiply(&backwards);
+}
+
+static void a_set_that_errs_fails_its_test(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
+        assert_true(!nn_kernels_named(names[k]) || nn_kernels_self_test(nn_kernels_named(names[k])));
+    nn_kernels bad = *nn_kernels_named("portable");
+    bad.multiply = multiply_one_row_less;
+    assert_false(nn_kernels_self_test(&bad));
+    bad.multiply = multiply_in_another_order;
+    assert_false(nn_kernels_self_test(&bad));
 }
 
 static void packing_back_gives_the_flat_order(void **state)
@@ -290,6 +356,8 @@ int main(void)
         cmocka_unit_test(values_are_those_of_the_definition),
         cmocka_unit_test(an_image_has_the_same_bits_alone_and_among_others),
         cmocka_unit_test(tiles_and_continued_chains_give_the_bits_of_the_whole),
+        cmocka_unit_test(avx512_and_avx2_give_equal_bits),
+        cmocka_unit_test(a_set_that_errs_fails_its_test),
         cmocka_unit_test(packing_back_gives_the_flat_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
