@@ -333,6 +333,15 @@ int node_ledger_close_command(fl_cli *cli, node_session *s)
         "dataset", "NAME", "The data set (default main)", false                                                        \
     }
 
+#define MODEL_OPTION                                                                                                   \
+    {                                                                                                                  \
+        "model", "FILE", "A model as cordon-coordinator exports it (safetensors)", true                                \
+    }
+#define ALLOW_OPTION                                                                                                   \
+    {                                                                                                                  \
+        "allow", "LIST", "Take also images that may hold text: burned_in, ultrasound, capture", false                  \
+    }
+
 /* clang-format off */
 static const fl_cli_option init_options[] = {
     DIR_OPTION, {"name", "HOSPITAL", "The hospital's name, for ever: 1 to 63 of A-Z a-z 0-9 . _ -", true}, {0}};
@@ -361,6 +370,8 @@ static const fl_cli_option rotate_options[] = {
     DIR_OPTION, {"reason", "CODE", "Stands in the ledger: a-z 0-9 . _ - (default routine)", false}, {0}};
 static const fl_cli_option close_options[] = {
     DIR_OPTION, {"reason", "CODE", "Stands in the ledger: a-z 0-9 . _ -", true}, {0}};
+static const fl_cli_option predict_options[] = {
+    MODEL_OPTION, JSON_OPTION, {"csv", "FILE", "One row for each file: name, answer, probabilities", false}, ALLOW_OPTION, {0}};
 static const fl_cli_option dir_options[] = {DIR_OPTION, {0}};
 
 static const folder_command
@@ -397,5 +408,6 @@ const fl_cli_command node_commands[] = {
     {"enrol", "", "Join the consortium with an invitation", enrol_options, 0, 0, node_enrol_command, NULL},
     {"run", "", "Take part until stopped", run_options, 0, 0, run_command, NULL},
     FOLDER_COMMANDS(on_folder),
+    {"predict", "IMAGE|FOLDER...", "Probabilities of a model for images", predict_options, 1, -1, node_predict_command, NULL},
     {0}};
 /* clang-format on */

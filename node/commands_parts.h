@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "node/commands.h"
 #include "node/policy.h"
+#include "train/safetensors.h"
 
 /* What a command works on: the daemon's own, or opened for this one command. */
 typedef struct node_session {
@@ -40,6 +41,11 @@ int node_restore_command(fl_cli *cli, node_session *s);
 int node_ledger_close_command(fl_cli *cli, node_session *s);
 int node_key_rotate_command(fl_cli *cli, node_session *s);
 int node_doctor_command(fl_cli *cli, node_session *s);
+
+/* These need no folder: a model file and images. */
+int node_predict_command(fl_cli *cli);
+/* Study, plan, round, classes and hash of a model file. */
+fl_json *node_model_json(const nn_model_file *f);
 
 /* Opens the folder for one command; the caller holds its lock. */
 int node_enrol_command(fl_cli *cli);

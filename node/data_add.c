@@ -8,6 +8,7 @@
 #include "crypto/hash.h"
 #include "node/commands.h"
 #include "node/data_rows.h"
+#include "node/films.h"
 #include "node/labels.h"
 
 #include <assert.h>
@@ -17,12 +18,6 @@
 #include <sys/stat.h>
 
 #define BATCH 64
-
-typedef struct found_file {
-    char *path; /* as the user would write it */
-    char *real; /* absolute, links resolved */
-    bool base_is_unique;
-} found_file;
 
 /* An image that this call took: what a later contradiction takes back. */
 typedef struct taken {
@@ -41,9 +36,7 @@ typedef struct adder {
     node_data_report *report;
     node_labels labels;
     bool has_labels;
-    found_file *files;
-    size_t n_files, cap_files;
-    const char *root; /* of the walk under way */
+    node_film_list files;
     taken *taken;
     size_t n_taken, cap_taken;
     uint8_t (*torn)[32]; /* patients who are in two splits */
@@ -91,68 +84,7 @@ static fl_code no_memory(fl_err *err)
     return fl_fail(err, FL_EENV, "data: out of memory");
 }
 
-/* ---- which files ------------------------------------------------------------------------------------------------ */
-
-static fl_code keep_file(void *context, const char *path, fl_err *err)
-{
-    adder *a = context;
-    char real[PATH_MAX];
-    if (strstr(path + strlen(a->root), "/.")) {
-        a->report->n_hidden++;
-        return FL_OK;
-    }
-    if (!realpath(path, real))
-        return FL_OK; /* gone since it was listed */
-    if (a->has_labels && a->labels.file && strcmp(real, a->labels.file) == 0)
-        return FL_OK;
-    found_file *files = grow(a->files, &a->cap_files, a->n_files, sizeof *files);
-    if (!files)
-        return no_memory(err);
-    a->files = files;
-    files[a->n_files] = (found_file){.path = strdup(path), .real = strdup(real)};
-    if (!files[a->n_files].path || !files[a->n_files].real) {
-        free(files[a->n_files].path);
-        free(files[a->n_files].real);
-        return no_memory(err);
-    }
-    a->n_files++;
-    return FL_OK;
-}
-
-static int compare_base(const void *x, const void *y)
-{
-    const found_file *a = *(found_file *const *)x, *b = *(found_file *const *)y;
-    return strcmp(node_base_name(a->real), node_base_name(b->real));
-}
-
-static fl_code mark_unique(adder *a, fl_err *err)
-{
-    found_file **sorted = calloc(a->n_files + 1, sizeof *sorted);
-    if (!sorted)
-        return no_memory(err);
-    for (size_t i = 0; i < a->n_files; i++)
-        sorted[i] = &a->files[i];
-    qsort(sorted, a->n_files, sizeof *sorted, compare_base);
-    for (size_t i = 0; i < a->n_files; i++)
-        sorted[i]->base_is_unique = (i == 0 || compare_base(&sorted[i - 1], &sorted[i]) != 0) &&
-                                    (i + 1 == a->n_files || compare_base(&sorted[i], &sorted[i + 1]) != 0);
-    free(sorted);
-    return FL_OK;
-}
-
-static fl_code find_files(adder *a, char *const *paths, size_t n_paths, fl_err *err)
-{
-    for (size_t i = 0; i < n_paths; i++) {
-        struct stat st;
-        if (stat(paths[i], &st) != 0)
-            return fl_fail(err, FL_ENOTFOUND, "%s: no such file or folder", paths[i]);
-        if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
-            return fl_fail(err, FL_EFORMAT, "%s: is neither a file nor a folder", paths[i]);
-        a->root = paths[i];
-        FL_TRY(fl_dir_walk(paths[i], keep_file, a, err));
-    }
-    return mark_unique(a, err);
-}
+/* ---- which labels ----------------------------------------------------------------------------------------------- */
 
 static fl_code find_labels(adder *a, const char *labels, char *const *paths, size_t n_paths, fl_err *err)
 {
@@ -212,12 +144,6 @@ static fl_code orphan(adder *a, const fl_hash *object, fl_err *err)
 
 /* ---- saying no -------------------------------------------------------------------------------------------------- */
 
-static void print_path(FILE *out, const char *path)
-{
-    for (; *path; path++)
-        fputc((unsigned char)*path < 0x20 || *path == 0x7f ? '?' : *path, out);
-}
-
 static fl_code put_refused(adder *a, const uint8_t id[32], const char *reason, fl_err *err)
 {
     fl_query q;
@@ -234,7 +160,7 @@ static fl_code refuse(adder *a, size_t file, const uint8_t *id, const char *reas
     a->report->n_refused++;
     if (a->out) {
         fputs(NODE_PROGRAM ": ", a->out);
-        print_path(a->out, a->files[file].path);
+        node_print_path(a->out, a->files.list[file].path);
         fprintf(a->out, ": refused: %s\n", reason);
     }
     return id ? put_refused(a, id, reason, err) : FL_OK;
@@ -380,16 +306,9 @@ static fl_code find_split(adder *a, candidate *c, const char **why, fl_err *err)
 
 /* ---- one file --------------------------------------------------------------------------------------------------- */
 
-/* What the decoder's message says behind the path. */
-static const char *reason_of(const fl_err *e, const char *path)
-{
-    size_t n = strlen(path);
-    return strlen(e->text) > n + 2 && e->text[n] == ':' ? e->text + n + 2 : "cannot be read as an image";
-}
-
 static const node_label *find_label(adder *a, const candidate *c)
 {
-    const found_file *f = &a->files[c->file];
+    const node_film *f = &a->files.list[c->file];
     node_label *row = a->has_labels ? node_labels_by_file(&a->labels, f->real, f->base_is_unique) : NULL;
     if (!row && a->has_labels && c->has_sop)
         row = node_labels_by_sop(&a->labels, c->sop);
@@ -547,12 +466,12 @@ static fl_code again(adder *a, candidate *c, const known *k, bool *is_other, fl_
 
 static fl_code decode(adder *a, candidate *c, bool *ok, fl_err *err)
 {
-    const char *path = a->files[c->file].real;
+    const char *path = a->files.list[c->file].real;
     fl_err e = {0};
     fl_code rc = img_decode_file(a->decoder, &c->image, path, &e);
     *ok = rc == FL_OK;
     if (rc == FL_EENV || rc == FL_EBUSY)
-        return fl_fail(err, rc, "decoder: %s", reason_of(&e, path));
+        return fl_fail(err, rc, "decoder: %s", node_film_reason(&e, path));
     if (rc == FL_OK) {
         c->has_patient = c->image.has_patient;
         c->has_sop = c->image.has_sop;
@@ -562,10 +481,11 @@ static fl_code decode(adder *a, candidate *c, bool *ok, fl_err *err)
     }
     if (rc != FL_EREFUSED)
         a->report->n_unreadable++;
-    node_label *row = a->has_labels ? node_labels_by_file(&a->labels, path, a->files[c->file].base_is_unique) : NULL;
+    node_label *row = a->has_labels ? node_labels_by_file(&a->labels, path, a->files.list[c->file].base_is_unique)
+                                    : NULL;
     if (row)
         row->used = true; /* the image has its line already */
-    return refuse(a, c->file, c->id.bytes, reason_of(&e, path), err);
+    return refuse(a, c->file, c->id.bytes, node_film_reason(&e, path), err);
 }
 
 static fl_code add_file(adder *a, candidate *c, fl_err *err)
@@ -575,9 +495,9 @@ static fl_code add_file(adder *a, candidate *c, fl_err *err)
     fl_err e = {0};
     a->report->n_files++;
     fl_buf_clear(&a->bytes);
-    if (fl_file_read(&a->bytes, a->files[c->file].real, &e)) {
+    if (fl_file_read(&a->bytes, a->files.list[c->file].real, &e)) {
         a->report->n_unreadable++;
-        return refuse(a, c->file, NULL, reason_of(&e, a->files[c->file].real), err);
+        return refuse(a, c->file, NULL, node_film_reason(&e, a->files.list[c->file].real), err);
     }
     fl_hash content = fl_sha256(a->bytes.bytes, a->bytes.size);
     if (a->bytes.size)
@@ -624,7 +544,7 @@ static fl_code report_unused(adder *a, fl_err *err)
 static fl_code add_all(adder *a, fl_err *err)
 {
     FL_TRY(fl_db_begin(a->s->db, err));
-    for (size_t i = 0; i < a->n_files; i++) {
+    for (size_t i = 0; i < a->files.n; i++) {
         candidate c = {.file = i};
         fl_code rc = add_file(a, &c, err);
         img_image_fini(&c.image);
@@ -638,11 +558,7 @@ static fl_code add_all(adder *a, fl_err *err)
 
 static void adder_fini(adder *a)
 {
-    for (size_t i = 0; i < a->n_files; i++) {
-        free(a->files[i].path);
-        free(a->files[i].real);
-    }
-    free(a->files);
+    node_film_list_fini(&a->files);
     free(a->taken);
     free(a->torn);
     img_decoder_close(a->decoder);
@@ -663,7 +579,8 @@ fl_code node_data_add(node_store *s, const char *dataset, const char *labels, ch
     if (rc == FL_OK)
         rc = find_labels(&a, labels, paths, n_paths, err);
     if (rc == FL_OK)
-        rc = find_files(&a, paths, n_paths, err);
+        rc = node_film_list_find(&a.files, paths, n_paths, a.labels.file, false, err);
+    report->n_hidden = a.files.n_hidden;
     if (rc == FL_OK)
         rc = img_decoder_open(&a.decoder, options->decoder, s->pseudonym_key, err);
     if (rc == FL_OK) {

@@ -196,6 +196,11 @@ fl_code nn_model_aim(nn_model *m, const nn_aim *aim, fl_err *err)
     return FL_OK;
 }
 
+nn_loss_kind nn_model_loss(const nn_model *m)
+{
+    return m->loss;
+}
+
 size_t nn_model_n_learned(const nn_model *m)
 {
     return m->n_learned;

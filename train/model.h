@@ -84,6 +84,7 @@ typedef struct nn_range {
 /* Everything is copied. Refuses (FL_EFORMAT, m is unchanged) names that are no layer's or have no weights, more than 32
  * classes with BINARY, class weights below 0. Before workspaces of m are made: they are sized by it. */
 fl_code nn_model_aim(nn_model *m, const nn_aim *aim, fl_err *err) FL_MUST_USE;
+nn_loss_kind nn_model_loss(const nn_model *m);
 /* Gradients and updates hold the learned weights alone, in the order of the flat vector: the ranges one after another. */
 size_t nn_model_n_learned(const nn_model *m); /* at least 1, at most n_weights */
 size_t nn_model_n_ranges(const nn_model *m);  /* ascending, never touching */

@@ -1,4 +1,5 @@
 #include "train/predict.h"
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct predict_job {
@@ -9,6 +10,17 @@ typedef struct predict_job {
     float *probabilities;
 } predict_job;
 
+void nn_probabilities(float *p, const nn_model *m, const float *logits)
+{
+    const uint32_t n = nn_model_n_classes(m);
+    if (nn_model_loss(m) != NN_LOSS_BINARY) {
+        nn_softmax(p, logits, n);
+        return;
+    }
+    for (uint32_t c = 0; c < n; c++)
+        p[c] = isnan(logits[c]) ? 0.5f : (float)(1 / (1 + exp(-(double)logits[c])));
+}
+
 static void predict_one(void *context, size_t index, unsigned thread)
 {
     const predict_job *job = context;
@@ -16,7 +28,7 @@ static void predict_one(void *context, size_t index, unsigned thread)
     float *p = job->probabilities + index * n;
     nn_forward(job->model, job->ws[thread], job->weights, p,
                job->data->images + index * nn_dataset_image_size(job->data));
-    nn_softmax(p, p, n);
+    nn_probabilities(p, job->model, p);
 }
 
 fl_code nn_predict(float *probabilities, const nn_model *m, const float *weights, const nn_dataset *d, fl_pool *pool,

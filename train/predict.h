@@ -7,6 +7,10 @@
 #include "train/dataset.h"
 #include "train/model.h"
 
+/* From logits (n_classes) to probabilities, which may be the same array: the softmax, or, for a model that is aimed at bit
+ * sets (NN_LOSS_BINARY), the logistic function of each. NaN in gives equal probabilities; 1/2 for bit sets. */
+void nn_probabilities(float *p, const nn_model *m, const float *logits);
+
 /* probabilities (n_images, n_classes). The data set's shape must be the model's (FL_EREFUSED). */
 fl_code nn_predict(float *probabilities, const nn_model *m, const float *weights, const nn_dataset *d, fl_pool *pool,
                    fl_err *err) FL_MUST_USE;
