@@ -1,5 +1,7 @@
 #include "base/db.h"
 
+#include "base/file.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -200,6 +202,8 @@ static fl_code set_up(fl_db *db, fl_db_kind kind, fl_err *err)
         FL_TRY(fl_db_exec(db, "PRAGMA synchronous = FULL", err));
         FL_TRY(expect_text(db, "PRAGMA journal_mode = WAL", in_memory ? "memory" : "wal", err));
     }
+    if (fl_files_are_scratch())
+        FL_TRY(fl_db_exec(db, "PRAGMA synchronous = OFF", err));
     return expect_text(db, "PRAGMA quick_check(1)", "ok", err);
 }
 

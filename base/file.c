@@ -1,16 +1,36 @@
 #include "base/file.h"
 
+#include "base/scratch.h"
+
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static atomic_bool scratch;
+
+void fl_scratch_files(void)
+{
+    atomic_store(&scratch, true);
+}
+
+bool fl_files_are_scratch(void)
+{
+    return atomic_load(&scratch);
+}
+
+int fl_fsync(int fd)
+{
+    return fl_files_are_scratch() ? 0 : fsync(fd);
+}
 
 /* The sentence for errno; a path that is not there is the user's mistake, the rest is the machine's. */
 static fl_code fail_errno(fl_err *err, const char *path, const char *what, int error)
@@ -102,7 +122,7 @@ static int sync_folder_of(const char *path)
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    int rc = fsync(fd);
+    int rc = fl_fsync(fd);
     int error = errno;
     close(fd);
     errno = error;
@@ -122,7 +142,7 @@ fl_code fl_file_write(const char *path, const void *bytes, size_t n, unsigned mo
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_errno(err, path, "cannot write", errno);
-    bool ok = fchmod(fd, mode) == 0 && write_all(fd, bytes, n) == 0 && fsync(fd) == 0;
+    bool ok = fchmod(fd, mode) == 0 && write_all(fd, bytes, n) == 0 && fl_fsync(fd) == 0;
     int error = ok ? 0 : errno;
     if (close(fd) != 0 && ok) {
         error = errno;

@@ -12,6 +12,10 @@ fl_code fl_file_read(fl_buf *out, const char *path, fl_err *err) FL_MUST_USE;
 /* Writes path.tmp, fsync, rename, fsync of the folder. mode like 0600. Disk full is FL_EENV and leaves the old file. */
 fl_code fl_file_write(const char *path, const void *bytes, size_t n, unsigned mode, fl_err *err) FL_MUST_USE;
 
+/* fsync, unless the files are scratch (base/scratch.h). */
+int fl_fsync(int fd);
+bool fl_files_are_scratch(void);
+
 /* Makes the folder and its parents, mode 0700 for what is new. */
 fl_code fl_dir_make(const char *path, fl_err *err) FL_MUST_USE;
 bool fl_file_exists(const char *path); /* true as well where we may not look: opening it says so */

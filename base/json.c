@@ -237,6 +237,11 @@ const char *fl_json_text_value(const fl_json *string)
     return json_string_value(string);
 }
 
+double fl_json_real_value(const fl_json *number)
+{
+    return json_is_number(number) ? json_number_value(number) : NAN;
+}
+
 bool fl_json_int_value(const fl_json *integer, int64_t *out)
 {
     if (!json_is_integer(integer))

@@ -43,6 +43,7 @@ bool fl_json_is_array(const fl_json *j);
 size_t fl_json_count(const fl_json *array_or_object);
 fl_json *fl_json_at(const fl_json *array, size_t index);      /* borrowed */
 const char *fl_json_text_value(const fl_json *string);        /* NULL if not a string */
+double fl_json_real_value(const fl_json *number);             /* integers too; NaN if not a number */
 bool fl_json_int_value(const fl_json *integer, int64_t *out); /* false if not an integer; NULL is fine */
 /* All keys in sorted order; the array is the caller's to free, the texts are the object's. */
 const char **fl_json_keys(const fl_json *object, size_t *n);

@@ -152,16 +152,29 @@ fl_code coord_store_open(coord_store *s, const char *dir, fl_err *err)
     return rc;
 }
 
-fl_code coord_store_open_memory(coord_store *s, const char *name, const uint8_t seed[32], fl_err *err)
+fl_code coord_store_open_seeded(coord_store *s, const char *dir, const char *name, const uint8_t seed[32], fl_err *err)
 {
+    char path[FL_PATH_MAX];
     memset(s, 0, sizeof *s);
     snprintf(s->name, sizeof s->name, "%s", name);
     s->max_declared = 1000000;
-    fl_code rc;
-    if ((rc = fl_sign_key_from_seed(&s->key, seed, err)) || (rc = fl_objects_open_memory(&s->objects, err)) ||
-        (rc = open_tables(s, ":memory:", err)) || (rc = led_genesis(s->ledger, "coordinator", err)))
+    fl_code rc = dir ? fl_dir_make(dir, err) : FL_OK;
+    if (rc == FL_OK)
+        rc = fl_sign_key_from_seed(&s->key, seed, err);
+    if (rc == FL_OK)
+        rc = dir ? fl_objects_open(&s->objects, dir, err) : fl_objects_open_memory(&s->objects, err);
+    if (rc == FL_OK)
+        rc = open_tables(s, dir ? fl_path(path, dir, "coordinator.db") : ":memory:", err);
+    if (rc == FL_OK && !led_state(s->ledger)->node[0])
+        rc = led_genesis(s->ledger, "coordinator", err);
+    if (rc)
         coord_store_close(s);
     return rc;
+}
+
+fl_code coord_store_open_memory(coord_store *s, const char *name, const uint8_t seed[32], fl_err *err)
+{
+    return coord_store_open_seeded(s, NULL, name, seed, err);
 }
 
 void coord_store_close(coord_store *s)

@@ -44,7 +44,10 @@ fl_code coord_store_make(const char *dir, const char *name, const char *host, in
                          fl_err *err) FL_MUST_USE;
 /* The caller holds the folder's lock. *s is zeroed when this fails. */
 fl_code coord_store_open(coord_store *s, const char *dir, fl_err *err) FL_MUST_USE;
-/* For the simulator and tests: everything in memory, the key from the seed, GENESIS written. No CA. */
+/* For the simulator and tests: the key from the seed, GENESIS written, no CA; database and objects in dir, which is made,
+ * or in memory (NULL). What is in dir goes on. */
+fl_code coord_store_open_seeded(coord_store *s, const char *dir, const char *name, const uint8_t seed[32],
+                                fl_err *err) FL_MUST_USE;
 fl_code coord_store_open_memory(coord_store *s, const char *name, const uint8_t seed[32], fl_err *err) FL_MUST_USE;
 void coord_store_close(coord_store *s);
 

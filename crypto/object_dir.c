@@ -144,7 +144,7 @@ static int sync_path(const char *path, int flags)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags);
     if (fd < 0)
         return -1;
-    int rc = fsync(fd);
+    int rc = fl_fsync(fd);
     int error = errno;
     close(fd);
     errno = error;

@@ -151,17 +151,31 @@ fl_code node_store_open(node_store *s, const char *dir, fl_err *err)
     return rc;
 }
 
-fl_code node_store_open_memory(node_store *s, const char *name, const uint8_t seed[32], fl_err *err)
+fl_code node_store_open_seeded(node_store *s, const char *dir, const char *name, const uint8_t seed[32], fl_err *err)
 {
+    char path[FL_PATH_MAX];
     memset(s, 0, sizeof *s);
     snprintf(s->name, sizeof s->name, "%s", name);
     fl_hash pseudonym = fl_sha256_2("pseudonym", 9, seed, 32);
     memcpy(s->pseudonym_key, pseudonym.bytes, 32);
-    fl_code rc;
-    if ((rc = fl_sign_key_from_seed(&s->key, seed, err)) || (rc = fl_objects_open_memory(&s->objects, err)) ||
-        (rc = open_tables(s, ":memory:", err)) || (rc = led_genesis(s->ledger, "node", err)))
+    fl_code rc = dir ? fl_dir_make(dir, err) : FL_OK;
+    if (rc == FL_OK)
+        rc = fl_sign_key_from_seed(&s->key, seed, err);
+    if (rc == FL_OK)
+        rc = dir ? fl_objects_open(&s->objects, fl_path(path, dir, "objects"), err)
+                 : fl_objects_open_memory(&s->objects, err);
+    if (rc == FL_OK)
+        rc = open_tables(s, dir ? fl_path(path, dir, "node.db") : ":memory:", err);
+    if (rc == FL_OK && !led_state(s->ledger)->node[0])
+        rc = led_genesis(s->ledger, "node", err);
+    if (rc)
         node_store_close(s);
     return rc;
+}
+
+fl_code node_store_open_memory(node_store *s, const char *name, const uint8_t seed[32], fl_err *err)
+{
+    return node_store_open_seeded(s, NULL, name, seed, err);
 }
 
 void node_store_close(node_store *s)

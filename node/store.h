@@ -44,7 +44,10 @@ typedef struct node_store {
 fl_code node_store_make(const char *dir, const char *name, fl_err *err) FL_MUST_USE;
 /* The caller holds the folder's lock. */
 fl_code node_store_open(node_store *s, const char *dir, fl_err *err) FL_MUST_USE;
-/* For the simulator and tests: everything in memory, keys from the seed, GENESIS written. */
+/* For the simulator and tests: keys from the seed, GENESIS written; database and objects in dir, which is made, or in
+ * memory (NULL). What is in dir goes on. */
+fl_code node_store_open_seeded(node_store *s, const char *dir, const char *name, const uint8_t seed[32],
+                               fl_err *err) FL_MUST_USE;
 fl_code node_store_open_memory(node_store *s, const char *name, const uint8_t seed[32], fl_err *err) FL_MUST_USE;
 void node_store_close(node_store *s);
 

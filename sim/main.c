@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "base/scratch.h"
 #include "sim/audit.h"
 #include "sim/federate.h"
 #include "sim/phantom.h"
@@ -9,25 +10,12 @@
 #include "train/dpsgd.h"
 #include "train/safetensors.h"
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MODEL_MAX ((size_t)1 << 30)
-
-static int print_result(fl_cli *cli, const sim_result *r, const nn_plan *plan, const sim_hospitals *h)
-{
-    fl_buf json;
-    if (!fl_cli_flag(cli, "json")) {
-        sim_result_print(cli->out, r, plan, h);
-        return 0;
-    }
-    fl_buf_init(&json, 1 << 20);
-    sim_result_json(&json, r, plan, h);
-    fprintf(cli->out, "%s\n", fl_buf_text(&json));
-    fl_buf_fini(&json);
-    return 0;
-}
 
 /* ---- federate --------------------------------------------------------------------------------------------------- */
 
@@ -36,43 +24,76 @@ static const fl_cli_option federate_options[] = {
     {"data", "DIR", "a folder with a manifest.csv, or with the four MNIST-style files", true},
     {"hospitals", "N", "only the first N of the manifest; MNIST-style: so many equal ones", false},
     {"seed", "S", "of weights, splits and augmentation; never of noise", false},
-    {"no-privacy", NULL, "neither clip to a grid nor noise nor ledgers: for comparison", false},
+    {"no-privacy", NULL, "neither noise nor ledgers: for comparison", false},
+    {"local", "WHICH", "all (default) or none: hospitals alone, for comparison, take longest", false},
+    {"state", "DIR", "keeps what was done: after any end the same command goes on", false},
+    {"save-model", "FILE", "the global model, as safetensors", false},
+    {"keep-ledgers", "DIR", "coordinator/ledger.jsonl, node-NAME/ledger.jsonl and their keys", false},
     {"threads", "N", "threads; default one per core", false},
     {"json", NULL, "one JSON document", false},
     {0},
 };
 
+static atomic_bool stop, cancel;
+
+/* Once: when the training under way is done; again: now. */
+static void on_signal(int number)
+{
+    static const char first[] = "\nstopping after the training under way; once more stops it now\n";
+    (void)number;
+    if (atomic_exchange(&stop, true))
+        atomic_store(&cancel, true);
+    else if (write(STDERR_FILENO, first, sizeof first - 1) < 0)
+        return;
+}
+
+static fl_code parse_which(bool *none, const char *text, fl_err *err)
+{
+    *none = text && strcmp(text, "none") == 0;
+    return !text || *none || strcmp(text, "all") == 0
+               ? FL_OK
+               : fl_fail(err, FL_EFORMAT, "--local: %s: expected all or none", text);
+}
+
 static int federate(fl_cli *cli)
 {
     fl_err err;
     int64_t n = 0, seed = 0, threads = 0;
-    sim_federate_options o = {.study = fl_cli_value(cli, "study"), .data = fl_cli_value(cli, "data")};
+    sim_federate_options o = {.study = fl_cli_value(cli, "study"),
+                              .data = fl_cli_value(cli, "data"),
+                              .state = fl_cli_value(cli, "state"),
+                              .save_model = fl_cli_value(cli, "save-model"),
+                              .ledgers = fl_cli_value(cli, "keep-ledgers"),
+                              .say = cli->err,
+                              .stop = &stop,
+                              .cancel = &cancel};
+    sim_outcome outcome;
     fl_code rc;
     if ((rc = fl_cli_int(cli, "hospitals", &n, 1, SIM_MAX_HOSPITALS, &err)) ||
         (rc = fl_cli_int(cli, "threads", &threads, 1, 256, &err)) ||
-        (rc = fl_cli_int(cli, "seed", &seed, 0, INT64_MAX, &err)))
+        (rc = fl_cli_int(cli, "seed", &seed, 0, INT64_MAX, &err)) ||
+        (rc = parse_which(&o.no_local, fl_cli_value(cli, "local"), &err)))
         return fl_cli_fail(cli, &err);
     o.n_hospitals = (uint32_t)n;
     o.has_seed = fl_cli_value(cli, "seed") != NULL;
     o.seed = (uint64_t)seed;
     o.open = fl_cli_flag(cli, "no-privacy");
     o.n_threads = (unsigned)threads;
-    sim_result *r = calloc(1, sizeof *r);
-    nn_plan *plan = calloc(1, sizeof *plan);
-    sim_hospitals h = {0};
-    int code = 3;
-    if (!r || !plan)
-        fprintf(cli->err, "%s: out of memory\n", cli->program);
-    else if ((rc = sim_federate(r, plan, &h, &o, &err)))
-        code = fl_cli_fail(cli, &err);
-    else {
-        code = print_result(cli, r, plan, &h);
-        if (strcmp(r->audit, "findings") == 0)
-            code = 1;
-        sim_hospitals_fini(&h);
+    if (o.open && o.ledgers) {
+        fl_fail(&err, FL_EFORMAT, "--keep-ledgers: without privacy there are none");
+        return fl_cli_fail(cli, &err);
     }
-    free(plan);
-    free(r);
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    fl_scratch_files();
+    rc = sim_federate(&outcome, &o, &err);
+    int code = rc ? fl_cli_fail(cli, &err) : outcome.has_findings ? 1 : 0;
+    if (rc == FL_OK && fl_cli_flag(cli, "json"))
+        fprintf(cli->out, "%s\n", fl_buf_text(&outcome.json));
+    else if (rc == FL_OK)
+        fputs(fl_buf_text(&outcome.text), cli->out);
+    sim_outcome_fini(&outcome);
     return code;
 }
 
@@ -112,6 +133,7 @@ static fl_code parse_epsilons(sim_result *r, const char *list, uint32_t n, fl_er
         r->epsilon[i] = strtod(list, &end);
         if (end == list || !(r->epsilon[i] >= 0) || (*end != ',' && i + 1 < n) || (*end && i + 1 == n))
             return fl_fail(err, FL_EFORMAT, "--epsilon: expected %u numbers with commas between", n);
+        r->epsilon_low[i] = r->epsilon_high[i] = NAN;
         list = end + 1;
     }
     return FL_OK;
@@ -124,7 +146,7 @@ static fl_code judged(fl_cli *cli, sim_result *r, nn_plan *plan, sim_hospitals *
     fl_code rc;
     if ((rc = fl_cli_real(cli, "seconds", &seconds, 0, 1e9, err)) ||
         (rc = sim_plan_load(plan, fl_cli_value(cli, "study"), false, 0, err)) ||
-        (rc = sim_hospitals_load(h, fl_cli_value(cli, "data"), plan, 0, err)) ||
+        (rc = sim_data_load(h, fl_cli_value(cli, "study"), fl_cli_value(cli, "data"), plan, 0, err)) ||
         (rc = parse_epsilons(r, fl_cli_value(cli, "epsilon"), h->n, err)))
         return rc;
     r->seconds = seconds;
@@ -136,9 +158,28 @@ static fl_code judged(fl_cli *cli, sim_result *r, nn_plan *plan, sim_hospitals *
         return fl_fail(err, FL_EENV, "out of memory");
     if ((rc = read_model(*w, plan, fl_cli_value(cli, "model"), err)) || (rc = fl_pool_create(&pool, 0, err)))
         return rc;
-    rc = sim_judge(r, *w, plan, h, pool, err);
+    sim_baselines baselines = {0};
+    const sim_state nowhere = {0};
+    rc = sim_baselines_run(&baselines, plan, h, &nowhere, 0, NULL, err);
+    if (rc == FL_OK)
+        rc = sim_judge(r, *w, plan, h, &baselines, pool, err);
+    sim_baselines_fini(&baselines);
     fl_pool_destroy(pool);
     return rc;
+}
+
+static int print_result(fl_cli *cli, const sim_result *r, const nn_plan *plan, const sim_hospitals *h)
+{
+    fl_buf text;
+    fl_buf_init(&text, 4 << 20);
+    if (fl_cli_flag(cli, "json")) {
+        sim_result_json(&text, r, plan, h);
+        fl_buf_add_text(&text, "\n");
+    } else
+        sim_result_print(&text, r, plan, h);
+    fputs(fl_buf_text(&text), cli->out);
+    fl_buf_fini(&text);
+    return 0;
 }
 
 static fl_code write_json(const char *path, const sim_result *r, const nn_plan *plan, const sim_hospitals *h,

@@ -510,10 +510,29 @@ static void check_all(sim_world *w)
     }
 }
 
+static bool is_stopped(const sim_world *w)
+{
+    return w->config.stop && atomic_load(w->config.stop);
+}
+
+/* What was trained is not lost: it becomes RELEASE and an object, or BURN. */
+static fl_code put_down(sim_world *w, fl_err *err)
+{
+    while (w->n_heap > 0) {
+        event e = pop(w);
+        if (e.kind == TRAINED)
+            deliver(w, &e);
+        free(e.bytes);
+    }
+    return fl_fail(err, FL_EBUSY, "stopped");
+}
+
 fl_code sim_world_run(sim_world *w, int64_t until_ms, fl_err *err)
 {
     uint32_t rounds = rounds_done(w);
     while (w->n_heap > 0 && !finished(w)) {
+        if (is_stopped(w))
+            return put_down(w, err);
         if (w->heap[0].at_ms > until_ms)
             return fl_fail(err, FL_EREFUSED, "world: not finished after %lld virtual seconds",
                            (long long)(until_ms / 1000));
@@ -550,7 +569,7 @@ static void seed_bytes(uint8_t out[32], uint64_t seed, uint64_t index)
 static fl_code make_site(sim_world *w, uint32_t i, fl_err *err)
 {
     site *s = &w->sites[i];
-    char made[WIRE_NAME_MAX];
+    char made[WIRE_NAME_MAX], folder[FL_PATH_MAX + WIRE_NAME_MAX + 8];
     uint8_t seed[32];
     fl_code rc;
     s->world = w;
@@ -562,7 +581,9 @@ static fl_code make_site(sim_world *w, uint32_t i, fl_err *err)
     s->policy.min_cohort = 1;
     strcpy(s->policy.releases, "update+metrics");
     seed_bytes(seed, w->config.seed, i + 1);
-    if ((rc = node_store_open_memory(&s->store, name, seed, err)))
+    if (w->config.dir)
+        snprintf(folder, sizeof folder, "%s/node-%s", w->config.dir, name);
+    if ((rc = node_store_open_seeded(&s->store, w->config.dir ? folder : NULL, name, seed, err)))
         return rc;
     s->open = true;
     node_store *n = &s->store;
@@ -571,6 +592,9 @@ static fl_code make_site(sim_world *w, uint32_t i, fl_err *err)
     memcpy(n->coordinator_key, w->coordinator.key.public_key, sizeof n->coordinator_key);
     n->enrolled = true;
     coord_site_row row = {0};
+    rc = coord_site_get(&w->coordinator, &row, n->name, err);
+    if (rc != FL_ENOTFOUND)
+        return rc; /* it was enrolled in an earlier life of this world */
     memcpy(row.name, n->name, sizeof row.name);
     memcpy(row.public_key, n->key.public_key, sizeof row.public_key);
     strcpy(row.vkey, led_vkey(n->ledger));
@@ -593,7 +617,9 @@ fl_code sim_world_create(sim_world **out, const sim_world_config *config, fl_err
     w->hash = fl_sha256_create();
     fl_rng_init(&w->rng, config->seed, 1);
     seed_bytes(seed, config->seed, 0);
-    fl_code rc = coord_store_open_memory(&w->coordinator, "consortium", seed, err);
+    char folder[FL_PATH_MAX + 16];
+    snprintf(folder, sizeof folder, "%s/coordinator", config->dir ? config->dir : "");
+    fl_code rc = coord_store_open_seeded(&w->coordinator, config->dir ? folder : NULL, "consortium", seed, err);
     w->coordinator_open = rc == FL_OK;
     for (uint32_t i = 0; i < config->n_nodes && rc == FL_OK; i++)
         rc = make_site(w, i, err);
@@ -636,13 +662,35 @@ void sim_world_destroy(sim_world *w)
     free(w);
 }
 
+/* FL_OK: it was added in an earlier life. */
+static fl_code is_there(sim_world *w, const nn_plan *plan, fl_err *err)
+{
+    fl_buf json;
+    fl_buf_init(&json, NN_PLAN_MAX_BYTES);
+    fl_code rc = coord_study_plan(&w->coordinator, &json, plan->name, err);
+    if (rc == FL_OK) {
+        const fl_hash hash = fl_sha256(json.bytes, json.size);
+        if (!fl_hash_equal(&hash, &plan->hash))
+            rc = fl_fail(err, FL_EREFUSED, "%s: began with another plan: take another folder", w->config.dir);
+    }
+    fl_buf_fini(&json);
+    return rc;
+}
+
 fl_code sim_world_add_study(sim_world *w, const nn_plan *plan, fl_err *err)
 {
-    fl_code rc = coord_study_add(&w->coordinator, plan, err); /* refuses more than COORD_MAX_STUDIES */
+    fl_code rc = is_there(w, plan, err);
+    if (rc == FL_ENOTFOUND)
+        rc = coord_study_add(&w->coordinator, plan, err); /* refuses more than COORD_MAX_STUDIES */
     if (rc)
         return rc;
     w->plans[w->n_plans++] = *plan;
     return coord_host_changed(w->host, err);
+}
+
+const coord_study *sim_world_study(const sim_world *w)
+{
+    return &coord_host_state(w->host)->studies[0];
 }
 
 coord_store *sim_world_coordinator(sim_world *w)

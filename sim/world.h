@@ -19,6 +19,7 @@
 #include "coordinator/host.h"
 #include "node/approve.h"
 #include "node/host.h"
+#include <stdatomic.h>
 
 typedef struct sim_world sim_world;
 
@@ -34,6 +35,12 @@ typedef struct sim_world_config {
     const char *const *names;    /* of the nodes; NULL: node-000, node-001, ... */
     const uint64_t *declared;    /* patients; NULL: 1000 each */
     const char *epsilon, *delta; /* every node's policy */
+    /* Where stores are kept: DIR/coordinator and DIR/node-NAME; a world that is there goes on, with its debits, releases and
+     * rounds. NULL: in memory. */
+    const char *dir;
+    /* May be NULL. When it is set, trainings that ended are put on disk and nothing else is done: sim_world_run answers
+     * FL_EBUSY, and a world in a folder can go on later. */
+    const atomic_bool *stop;
     sim_faults faults;
     /* Makes the update of a node as an object in its store. Called once for each TRAIN. */
     fl_code (*train)(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,
@@ -48,11 +55,14 @@ typedef struct sim_world_config {
 
 fl_code sim_world_create(sim_world **out, const sim_world_config *config, fl_err *err) FL_MUST_USE;
 void sim_world_destroy(sim_world *w);
-/* A study whose plan every node's person approves as soon as it arrives. */
+/* A study whose plan every node's person approves as soon as it arrives. In a folder it may be there already, with the same
+ * plan (else FL_EREFUSED). */
 fl_code sim_world_add_study(sim_world *w, const nn_plan *plan, fl_err *err) FL_MUST_USE;
-/* Runs until every study is done, or until_ms of virtual time passed (FL_EREFUSED), then checks everything. */
+/* Runs until every study is done, or until_ms of virtual time passed (FL_EREFUSED), or it was stopped (FL_EBUSY), then
+ * checks everything. */
 fl_code sim_world_run(sim_world *w, int64_t until_ms, fl_err *err) FL_MUST_USE;
 
+const coord_study *sim_world_study(const sim_world *w); /* the first one, as the coordinator has it */
 coord_store *sim_world_coordinator(sim_world *w);
 node_store *sim_world_node(sim_world *w, uint32_t node);
 uint32_t sim_world_violations(const sim_world *w);
