@@ -5,6 +5,7 @@
 #include <string.h>
 
 static const char WHY_UNKNOWN[] = "an update left the hospital that its ledger does not account for";
+static const char WHY_CHEAP[] = "what patients were exposed to in the lost lines may have cost more";
 static const char WHY_LOST[] = "the coordinator hides a contribution, or the hospital invents one";
 
 static bool has_update(const dp_debit *d)
@@ -50,9 +51,15 @@ fl_code audit_compare(audit_evidence *node, const audit_evidence *coordinator, f
     qsort(mine, n_mine, sizeof *mine, by_debit);
     for (size_t i = 0; i < n->n_debits; i++) {
         const dp_debit *d = &n->debits[i];
-        if (d->state == DP_DEBIT_ACKED && !bsearch(d->id, mine, n_mine, sizeof *mine, to_debit))
+        if ((d->state != DP_DEBIT_ACKED && !d->is_cheap) || bsearch(d->id, mine, n_mine, sizeof *mine, to_debit))
+            continue;
+        if (d->state == DP_DEBIT_ACKED)
             audit_find(&node->findings, d->seq, WHY_LOST,
                        "debit %s has an ACK, and the coordinator has no RECEIVED of it", d->id);
+        else
+            audit_find(&node->findings, d->seq, WHY_CHEAP,
+                       "debit %s stands for a lost one that nobody received, at less than its plan's dearest terms",
+                       d->id);
     }
     free(mine);
     return FL_OK;

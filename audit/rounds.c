@@ -10,9 +10,10 @@ static const char WHY_ROSTER[] = "updates from somebody who was not invited coul
 static const char WHY_WEIGHT[] = "a hospital would count for more or less than it declared";
 static const char WHY_HEAD[] = "the ledger was rewritten or cut off after others had seen it";
 static const char WHY_UNSEEN[] = "the update went out before its debit was witnessed";
+static const char WHY_TERMS[] = "patients would be charged by other terms than the study's";
 static const char WHY_KEY[] = "somebody else could have written this ledger";
 
-enum { BY_ROSTER, BY_MEMBER, BY_ANNOUNCE }; /* kinds of names in a dp_map */
+enum { BY_ROSTER, BY_MEMBER, BY_ANNOUNCE, BY_PLAN }; /* kinds of names in a dp_map */
 
 static const dp_member *find_member(const dp_member *members, uint32_t n, const char *name)
 {
@@ -165,9 +166,11 @@ typedef struct open_round {
 typedef struct round_check {
     audit_evidence *node;
     const char *name, *hub;
-    dp_map names; /* (study, announce hash): position in opens; study: declared patients of the node, by the ROSTER */
-    void *opens;
-    size_t n_opens, cap_opens;
+    /* (study, announce hash): position in opens; study: declared patients of the node, by the ROSTER; (study, plan hash):
+     * position in plans */
+    dp_map names;
+    void *opens, *plans;
+    size_t n_opens, cap_opens, n_plans, cap_plans;
     bool failed;
 } round_check;
 
@@ -222,12 +225,45 @@ static void take_round(round_check *c, const dp_entry *e)
                       "the coordinator's ROUND_OPEN saw other lines up to entry %" PRIu64, m->n);
 }
 
+/* What the coordinator says of a plan's terms. Before version 3 it said nothing. */
+typedef struct study_terms {
+    uint32_t n;
+    dp_terms terms[DP_TERMS_MAX];
+} study_terms;
+
+static void take_study(round_check *c, const dp_entry *e)
+{
+    study_terms *s = e->n_terms > 0 ? one_more(&c->plans, &c->n_plans, &c->cap_plans, sizeof *s, &c->failed) : NULL;
+    if (!s)
+        return;
+    s->n = e->n_terms;
+    memcpy(s->terms, e->terms, sizeof s->terms);
+    c->failed |= !dp_map_put(&c->names, BY_PLAN, e->study, e->plan_hash, 0, (uint32_t)c->n_plans - 1);
+}
+
 static void take_open(void *context, const dp_entry *e)
 {
-    if (e->kind == DP_ROSTER)
+    if (e->kind == DP_STUDY)
+        take_study(context, e);
+    else if (e->kind == DP_ROSTER)
         take_roster(context, e);
     else
         take_round(context, e);
+}
+
+static void check_approval(void *context, const dp_entry *e)
+{
+    round_check *c = context;
+    const uint32_t at = dp_map_find(&c->names, BY_PLAN, e->study, e->plan_hash, 0);
+    if (at == DP_MAP_NONE || e->n_terms == 0)
+        return;
+    const study_terms *s = (const study_terms *)c->plans + at;
+    bool same = s->n == e->n_terms;
+    for (uint32_t i = 0; same && i < s->n; i++)
+        same = dp_terms_same(&s->terms[i], &e->terms[i]);
+    if (!same)
+        audit_find(&c->node->findings, e->seq, WHY_TERMS,
+                   "APPROVE_PLAN with other terms than the coordinator's STUDY has for this plan");
 }
 
 static void check_reserve(void *context, const dp_entry *e)
@@ -274,8 +310,10 @@ fl_code audit_check_rounds(audit_evidence *node, const audit_evidence *coordinat
 {
     round_check c = {
         .node = node, .name = dp_replay_state(node->replay)->node, .hub = dp_replay_state(coordinator->replay)->node};
-    fl_code code = audit_evidence_each(coordinator, AUDIT_KIND(ROSTER) | AUDIT_KIND(ROUND_OPEN), NULL, take_open, &c,
-                                       err);
+    fl_code code = audit_evidence_each(coordinator, AUDIT_KIND(STUDY) | AUDIT_KIND(ROSTER) | AUDIT_KIND(ROUND_OPEN),
+                                       NULL, take_open, &c, err);
+    if (code == FL_OK)
+        code = audit_evidence_each(node, AUDIT_KIND(APPROVE_PLAN), NULL, check_approval, &c, err);
     if (code == FL_OK)
         code = audit_evidence_each(node, AUDIT_KIND(RESERVE), NULL, check_reserve, &c, err);
     if (code == FL_OK)
@@ -283,6 +321,7 @@ fl_code audit_check_rounds(audit_evidence *node, const audit_evidence *coordinat
     if (code == FL_OK && c.failed)
         code = fl_fail(err, FL_EENV, "%s: no memory left", node->path);
     free(c.opens);
+    free(c.plans);
     dp_map_fini(&c.names);
     return code;
 }

@@ -56,6 +56,16 @@ static fl_code append_study(coord_store *s, const nn_plan *plan, fl_err *err)
     e->kind = DP_STUDY;
     strcpy(e->study, plan->name);
     fl_hex_encode(e->plan_hash, plan->hash.bytes, FL_HASH_SIZE);
+    e->n_terms = plan->n_phases;
+    for (uint32_t i = 0; i < plan->n_phases; i++) {
+        const nn_phase *p = &plan->phases[i];
+        e->terms[i] = (dp_terms){.rounds = p->rounds,
+                                 .steps = p->local_steps,
+                                 .clip_units = p->clip_units,
+                                 .coordinates = p->n_learned + p->probe,
+                                 .noise_variance = p->noise_variance,
+                                 .rate = p->rate};
+    }
     fl_code rc = led_append(s->ledger, e, err);
     free(e);
     return rc;

@@ -41,9 +41,39 @@ static double metrics_left(uint32_t *rounds, const dp_filter *f, const node_stat
                    : 0;
 }
 
-static double cost_of(const dp_filter *f, const node_plan *p)
+static double cost_of(const dp_filter *f, const node_terms *t)
 {
-    return dp_debit_cost(f, p->rate, p->noise_variance, p->clip_units, p->local_steps);
+    return dp_debit_cost(f, t->rate, t->noise_variance, t->clip_units, t->local_steps);
+}
+
+static uint64_t draws_of(const node_terms *t)
+{
+    return (uint64_t)t->coordinates * t->local_steps;
+}
+
+/* Those of the rounds left that belong to one phase. */
+static uint64_t rounds_left_in(const node_state *state, uint32_t i, uint32_t phase)
+{
+    const node_plan *p = &state->plans[i];
+    const uint64_t over = p->rounds - rounds_left(state, i), last = p->terms[phase].last,
+                   before = phase > 0 ? p->terms[phase - 1].last : 0;
+    return last <= over ? 0 : last - (before > over ? before : over);
+}
+
+/* Charges what phases from..to-1 of a plan may still take; their rounds. */
+static uint64_t charge_phases(dp_filter *f, double *cost, const node_state *state, uint32_t i, uint32_t from,
+                              uint32_t to)
+{
+    const node_plan *p = &state->plans[i];
+    uint64_t rounds = 0;
+    *cost = 0;
+    for (uint32_t k = from; k < to; k++) {
+        const uint64_t n = rounds_left_in(state, i, k);
+        *cost += (double)n * cost_of(f, &p->terms[k]);
+        dp_filter_charge_draws(f, n * draws_of(&p->terms[k]));
+        rounds += n;
+    }
+    return rounds;
 }
 
 /* The filter in force once the policy as it stands is recorded. */
@@ -65,9 +95,9 @@ static fl_code filter_for(dp_filter *f, const node_state *state, const node_poli
 }
 
 /* Rounds of so many integers of noise that the filter still admits. */
-static uint64_t room_for_draws(const dp_filter *f, const node_plan *p)
+static uint64_t room_for_draws(const dp_filter *f, const node_terms *t)
 {
-    uint64_t each = (uint64_t)p->coordinates * p->local_steps;
+    uint64_t each = draws_of(t);
     uint64_t left = f->draws < DP_DRAWS_MAX ? DP_DRAWS_MAX - f->draws : 0;
     return each > 0 ? left / each : left;
 }
@@ -79,12 +109,29 @@ static double epsilon_at(const dp_filter *f, double spent)
     return dp_filter_epsilon_spent(&copy);
 }
 
+/* What the other approved plans may still take. */
+static void charge_others(node_cost *out, dp_filter *f, const node_state *state, uint32_t plan)
+{
+    for (uint32_t i = 0; i < state->n_plans; i++) {
+        const node_plan *p = &state->plans[i];
+        uint32_t metrics;
+        double cost;
+        if (i == plan || !p->readable || !p->approved || p->left)
+            continue;
+        charge_phases(f, &cost, state, i, 0, p->n_terms);
+        out->promised += cost + metrics_left(&metrics, f, state, i);
+        dp_filter_charge_draws(f, (uint64_t)p->metrics_cells * metrics);
+    }
+}
+
 fl_code node_plan_cost(node_cost *out, const node_state *state, const node_policy *policy, uint32_t plan,
                        uint32_t plan_order, fl_err *err)
 {
     dp_filter f;
-    uint32_t metrics;
-    assert(plan < state->n_plans);
+    double others = 0, whole = 0;
+    assert(plan < state->n_plans && state->plans[plan].n_terms > 0);
+    const node_plan *p = &state->plans[plan];
+    const node_terms *last = &p->terms[p->n_terms - 1];
     memset(out, 0, sizeof *out);
     FL_TRY(filter_for(&f, state, policy, plan_order, err));
     out->order = f.order;
@@ -93,25 +140,30 @@ fl_code node_plan_cost(node_cost *out, const node_state *state, const node_polic
     out->delta = f.delta;
     out->epsilon_cap = f.epsilon;
     out->is_first = !state->has_filter;
-    for (uint32_t i = 0; i < state->n_plans; i++) {
-        const node_plan *p = &state->plans[i];
-        if (i == plan || !p->readable || !p->approved || p->left)
-            continue;
-        out->promised += (double)rounds_left(state, i) * cost_of(&f, p) + metrics_left(&metrics, &f, state, i);
-        dp_filter_charge_draws(&f, (uint64_t)p->coordinates * p->local_steps * rounds_left(state, i) +
-                                       (uint64_t)p->metrics_cells * metrics);
-    }
-    out->cost = cost_of(&f, &state->plans[plan]);
+    charge_others(out, &f, state, plan);
+    out->cost = cost_of(&f, last);
     out->rounds = rounds_left(state, plan);
     out->metrics = metrics_left(&out->metrics_rounds, &f, state, plan);
+    out->n_phases = p->n_terms;
+    for (uint32_t k = 0; k < p->n_terms; k++) {
+        node_phase_cost *c = &out->phases[k];
+        c->rounds = rounds_left_in(state, plan, k);
+        c->epsilon = epsilon_at(&f, (double)c->rounds * cost_of(&f, &p->terms[k]));
+        whole += (double)c->rounds * cost_of(&f, &p->terms[k]);
+    }
     out->epsilon_spent = epsilon_at(&f, f.spent);
     out->epsilon_promised = epsilon_at(&f, f.spent + out->promised);
-    out->epsilon_after = epsilon_at(&f, f.spent + out->promised + out->metrics + (double)out->rounds * out->cost);
+    out->epsilon_after = epsilon_at(&f, f.spent + out->promised + out->metrics + whole);
     out->epsilon_metrics = epsilon_at(&f, out->metrics);
-    dp_filter_charge(&f, out->promised + out->metrics);
-    out->room = dp_filter_room(&f, out->cost, ROOM_MOST);
-    if (room_for_draws(&f, &state->plans[plan]) < out->room)
-        out->room = room_for_draws(&f, &state->plans[plan]);
+    const uint64_t n_others = charge_phases(&f, &others, state, plan, 0, p->n_terms - 1);
+    const double before = out->promised + out->metrics + others;
+    if (n_others == 0 || dp_filter_admits(&f, before)) {
+        dp_filter_charge(&f, before);
+        out->room = dp_filter_room(&f, out->cost, ROOM_MOST);
+        if (room_for_draws(&f, last) < out->room)
+            out->room = room_for_draws(&f, last);
+        out->room += n_others;
+    }
     out->fits = out->room >= out->rounds;
     return FL_OK;
 }
@@ -199,6 +251,16 @@ static fl_code append_approval(node_store *s, const node_plan *p, const char *da
     snprintf(e->dataset, sizeof e->dataset, "%s", dataset);
     snprintf(e->approver, sizeof e->approver, "%s", by);
     dp_hash_text(e->plan_hash, &p->hash);
+    e->n_terms = p->n_terms;
+    for (uint32_t i = 0; i < p->n_terms; i++) {
+        const node_terms *t = &p->terms[i];
+        e->terms[i] = (dp_terms){.rounds = t->last - (i > 0 ? p->terms[i - 1].last : 0),
+                                 .steps = t->local_steps,
+                                 .clip_units = t->clip_units,
+                                 .coordinates = t->coordinates,
+                                 .noise_variance = t->noise_variance,
+                                 .rate = t->rate};
+    }
     fl_code rc = led_append(s->ledger, e, err);
     free(e);
     return rc;
@@ -311,19 +373,30 @@ static void limit_row(FILE *out, const char *name, const char *plan, const char 
     fprintf(out, "  %-18s %-14s %-9s %-14s %s\n", name, plan, limit, policy, ok ? "ok" : "REFUSED");
 }
 
-static void print_limits(FILE *out, const node_policy *policy, const node_plan *p)
+static void print_phase_limits(FILE *out, const node_policy *policy, const node_terms *t, const char *name)
 {
-    char multiplier[DP_MICRO_TEXT], rounds[16], most[16];
-    dp_multiplier(multiplier, p->noise_variance, p->clip_units);
-    snprintf(rounds, sizeof rounds, "%u", p->rounds);
-    snprintf(most, sizeof most, "%u", policy->max_rounds);
-    fprintf(out, "\nBeside the policy of data set %s\n  %-18s %-14s %s\n", policy->dataset, "", "plan", "policy");
+    char multiplier[DP_MICRO_TEXT];
+    dp_multiplier(multiplier, t->noise_variance, t->clip_units);
+    if (name)
+        fprintf(out, "  phase %s\n", name);
     limit_row(out, "noise_multiplier", multiplier, "at least", policy->min_noise_multiplier,
               number(multiplier) >= number(policy->min_noise_multiplier));
-    limit_row(out, "sampling_rate", p->sampling_rate, "at most", policy->max_sampling_rate,
-              number(p->sampling_rate) <= number(policy->max_sampling_rate));
-    limit_row(out, "clip_norm", p->clip_norm, "at most", policy->max_clip_norm,
-              number(p->clip_norm) <= number(policy->max_clip_norm));
+    limit_row(out, "sampling_rate", t->sampling_rate, "at most", policy->max_sampling_rate,
+              number(t->sampling_rate) <= number(policy->max_sampling_rate));
+    limit_row(out, "clip_norm", t->clip_norm, "at most", policy->max_clip_norm,
+              number(t->clip_norm) <= number(policy->max_clip_norm));
+}
+
+static void print_limits(FILE *out, const node_policy *policy, const node_plan *p, const nn_plan *plan)
+{
+    char rounds[16], most[16];
+    fprintf(out, "\nBeside the policy of data set %s\n  %-18s %-14s %s\n", policy->dataset, "", "plan", "policy");
+    for (uint32_t i = 0; i < p->n_terms; i++)
+        print_phase_limits(out, policy, &p->terms[i], p->n_terms > 1 ? plan->phases[i].name : NULL);
+    if (p->n_terms > 1)
+        fputs("  all phases\n", out);
+    snprintf(rounds, sizeof rounds, "%u", p->rounds);
+    snprintf(most, sizeof most, "%u", policy->max_rounds);
     limit_row(out, "rounds", rounds, "at most", most, p->rounds <= policy->max_rounds);
     snprintf(rounds, sizeof rounds, "%u", p->slot_ms);
     snprintf(most, sizeof most, "%u", policy->min_slot_ms);
@@ -334,7 +407,7 @@ static void print_limits(FILE *out, const node_policy *policy, const node_plan *
             policy->declared_patients, policy->declared_patients ? "" : " (not typed yet)");
 }
 
-static void print_cost(FILE *out, const node_cost *c)
+static void print_cost(FILE *out, const node_cost *c, const nn_plan *plan)
 {
     fprintf(out, "\nThe budget of this hospital's patients, for life: epsilon %g at delta %g, counted at order %u%s\n",
             c->epsilon_cap, c->delta, c->order, c->is_first ? " (this plan would fix the order)" : "");
@@ -342,6 +415,10 @@ static void print_cost(FILE *out, const node_cost *c)
     if (c->promised > 0)
         fprintf(out, "  with the approved plans     epsilon %.3f\n", c->epsilon_promised);
     fprintf(out, "  with this plan as well      epsilon %.3f\n", c->epsilon_after);
+    for (uint32_t i = 0; c->n_phases > 1 && i < c->n_phases; i++)
+        fprintf(out, "  of that, phase %-12s %" PRIu64 " round%s, epsilon %.3f by %s\n", plan->phases[i].name,
+                c->phases[i].rounds, c->phases[i].rounds == 1 ? "" : "s", c->phases[i].epsilon,
+                c->phases[i].rounds == 1 ? "itself" : "themselves");
     if (c->metrics_rounds > 0)
         fprintf(out, "  of that, its metrics        %u releases of noised counts, epsilon %.3f by themselves\n",
                 c->metrics_rounds, c->epsilon_metrics);
@@ -369,8 +446,8 @@ fl_code node_plan_against_policy(FILE *out, node_store *s, const node_state *sta
         nn_plan_explain(&words, &v->plan);
         fprintf(out, "plan %s\n\n%s", hash, fl_buf_text(&words));
         fl_buf_fini(&words);
-        print_limits(out, policy, p);
-        print_cost(out, &v->cost);
+        print_limits(out, policy, p, &v->plan);
+        print_cost(out, &v->cost, &v->plan);
         if (p->approved && !v->why[0])
             fprintf(out, "\nApproved%s.\n", p->left ? ", and left" : "");
         else if (v->why[0])
@@ -396,6 +473,14 @@ static void put_cost(fl_json *to, const node_cost *c)
     fl_json_set_bool(b, "fits", c->fits);
     fl_json_set_int(b, "metrics_rounds", c->metrics_rounds);
     fl_json_set_real(b, "epsilon_metrics", c->epsilon_metrics);
+    fl_json *phases = fl_json_array();
+    for (uint32_t i = 0; i < c->n_phases; i++) {
+        fl_json *phase = fl_json_object();
+        fl_json_set_int(phase, "rounds", (int64_t)c->phases[i].rounds);
+        fl_json_set_real(phase, "epsilon", c->phases[i].epsilon);
+        fl_json_push(phases, phase);
+    }
+    fl_json_set(b, "phases", phases);
     fl_json_set(to, "budget", b);
 }
 
@@ -411,13 +496,14 @@ static void put_terms(fl_json *to, const node_plan *p)
     fl_json_set_bool(to, "left", p->left);
     if (!p->readable)
         return;
-    dp_multiplier(multiplier, p->noise_variance, p->clip_units);
+    const node_terms *t = &p->terms[p->n_terms - 1]; /* of the last phase; `budget` has all */
+    dp_multiplier(multiplier, t->noise_variance, t->clip_units);
     fl_json_set_text(to, "noise_multiplier", multiplier);
-    fl_json_set_text(to, "sampling_rate", p->sampling_rate);
-    fl_json_set_text(to, "clip_norm", p->clip_norm);
+    fl_json_set_text(to, "sampling_rate", t->sampling_rate);
+    fl_json_set_text(to, "clip_norm", t->clip_norm);
     fl_json_set_int(to, "rounds", p->rounds);
     fl_json_set_int(to, "last_round", p->last_round);
-    fl_json_set_int(to, "local_steps", p->local_steps);
+    fl_json_set_int(to, "local_steps", t->local_steps);
 }
 
 fl_code node_plan_json(fl_json **out, node_store *s, const node_state *state, const node_policy *policy, uint32_t index,

@@ -8,17 +8,25 @@
 #include "base/json.h"
 #include "node/policy.h"
 
+typedef struct node_phase_cost {
+    uint64_t rounds; /* not charged yet */
+    double epsilon;  /* of these by themselves, without metrics */
+} node_phase_cost;
+
 /* What a plan would cost beside what is there. Epsilons at the filter's order and delta. */
 typedef struct node_cost {
     unsigned order;
-    double cost;             /* of one round without metrics, RDP at the order */
+    double cost;             /* of one round of the last phase without metrics, RDP at the order */
     double metrics;          /* of all noised counts that this plan may still release */
     uint32_t metrics_rounds; /* in so many rounds */
     double cap, spent;       /* of the filter */
     double promised;         /* what other approved plans may still take */
     uint64_t rounds;         /* that this plan may still run */
-    uint64_t room;        /* rounds like these that fit beside what is spent, promised and its metrics; at most 10^6 */
-    double epsilon_spent; /* now */
+    uint64_t room; /* rounds that fit beside what is spent, promised and its metrics, if it went on as in its last
+                              * phase; 0 when the other phases alone do not; about 10^6 at most */
+    uint32_t n_phases;
+    node_phase_cost phases[NODE_MAX_TERMS];
+    double epsilon_spent;    /* now */
     double epsilon_promised; /* when the other approved plans have run */
     double epsilon_metrics;  /* of the noised counts by themselves */
     double epsilon_after;    /* when this plan has run too; infinite when it does not fit a finite number */

@@ -69,19 +69,28 @@ static void entry_debit(node_state *s, node_actions *out, dp_kind kind, const ch
         wire_put_text(e->reason, sizeof e->reason, reason);
 }
 
-void node_fill_reserve(dp_entry *e, const node_plan *p)
+const node_terms *node_terms_of(const node_plan *p, uint32_t round)
 {
-    e->steps = p->local_steps;
+    uint32_t i = 0;
+    while (i + 1 < p->n_terms && round > p->terms[i].last)
+        i++;
+    return &p->terms[i];
+}
+
+void node_fill_reserve(dp_entry *e, const node_plan *p, uint32_t round)
+{
+    const node_terms *t = node_terms_of(p, round);
+    e->steps = t->local_steps;
     wire_put_text(e->mechanism, sizeof e->mechanism, DP_MECHANISM_STEP);
-    wire_put_text(e->sampling_rate, sizeof e->sampling_rate, p->sampling_rate);
-    e->rate = p->rate;
-    wire_put_text(e->clip_norm, sizeof e->clip_norm, p->clip_norm);
-    e->clip_units = p->clip_units;
-    e->noise_variance = p->noise_variance;
-    dp_multiplier(e->noise_multiplier, p->noise_variance, p->clip_units);
-    e->coordinates = p->coordinates;
-    e->probe = p->probe;
-    e->update_bits = p->update_bits;
+    wire_put_text(e->sampling_rate, sizeof e->sampling_rate, t->sampling_rate);
+    e->rate = t->rate;
+    wire_put_text(e->clip_norm, sizeof e->clip_norm, t->clip_norm);
+    e->clip_units = t->clip_units;
+    e->noise_variance = t->noise_variance;
+    dp_multiplier(e->noise_multiplier, t->noise_variance, t->clip_units);
+    e->coordinates = t->coordinates;
+    e->probe = t->probe;
+    e->update_bits = t->update_bits;
     e->declared_patients = (uint32_t)p->declared_patients;
     fl_hex_encode(e->plan_hash, p->hash.bytes, FL_HASH_SIZE);
 }
@@ -90,7 +99,7 @@ static void entry_reserve(node_state *s, node_actions *out, uint32_t cohort)
 {
     const node_plan *p = &s->plans[s->now.plan];
     dp_entry *e = entry(s, out, DP_RESERVE, p);
-    node_fill_reserve(e, p);
+    node_fill_reserve(e, p, s->now.round);
     memcpy(e->debit, s->now.debit, sizeof e->debit);
     e->round = s->now.round;
     e->cohort = cohort;
@@ -147,13 +156,15 @@ static wire_message about_round(const node_state *s, wire_kind kind)
 
 static uint64_t draws_of(const node_plan *p, uint32_t round)
 {
-    return (uint64_t)p->coordinates * p->local_steps +
+    const node_terms *t = node_terms_of(p, round);
+    return (uint64_t)t->coordinates * t->local_steps +
            (dp_counts_in(round, p->metrics_every, p->rounds) ? p->metrics_cells : 0);
 }
 
 double node_round_cost(const node_plan *p, uint32_t round)
 {
-    return dp_counts_in(round, p->metrics_every, p->rounds) ? p->cost + p->metrics_cost : p->cost;
+    const double cost = node_terms_of(p, round)->cost;
+    return dp_counts_in(round, p->metrics_every, p->rounds) ? cost + p->metrics_cost : cost;
 }
 
 /* This round of the plan does not fit the filter: neither its cost nor its integers of noise may pass. */

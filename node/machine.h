@@ -29,6 +29,7 @@
 #include "proto/msg/message.h"
 
 #define NODE_MAX_PLANS    32
+#define NODE_MAX_TERMS    DP_TERMS_MAX /* phases of a plan */
 #define NODE_MAX_ACTIONS  12
 #define NODE_MAX_BURNS    2 /* in one round; then the node sits the round out */
 #define NODE_MAX_FAILURES 2 /* trainings in a row that failed: each cost a debit, so no more before a person looked */
@@ -68,6 +69,17 @@ typedef enum node_reason {
 } node_reason;
 const char *node_reason_text(node_reason reason);
 
+/* What a round of one phase of a plan asks for. */
+typedef struct node_terms {
+    uint32_t last; /* the phase's last round, from 1 */
+    uint32_t local_steps, clip_units;
+    uint32_t coordinates, probe, update_bits; /* of an update: privacy/ledger.h */
+    uint64_t noise_variance;
+    dp_rate rate;
+    char sampling_rate[24], clip_norm[24];
+    double cost; /* of one round, at the filter's order */
+} node_terms;
+
 /* What the machine knows of a plan; the plan itself is an object. */
 typedef struct node_plan {
     fl_hash hash;
@@ -76,15 +88,13 @@ typedef struct node_plan {
     bool within_policy;  /* of the policy in force; the host keeps it true */
     node_reason refused; /* the last reason this plan's rounds were refused for */
     uint32_t refused_round;
-    uint32_t rounds, local_steps, last_round; /* last_round: the newest round that is over for this node */
+    uint32_t rounds, last_round; /* last_round: the newest round that is over for this node */
     uint32_t burns, burn_round;
     uint32_t failures; /* trainings in a row that failed since the start or the last command; not persistent */
-    uint32_t clip_units, slot_ms, min_cohort;
-    uint32_t coordinates, probe, update_bits; /* of an update: privacy/ledger.h */
-    uint64_t noise_variance, update_bytes, model_bytes, declared_patients;
-    dp_rate rate;
-    char sampling_rate[24], clip_norm[24], noise_multiplier[24];
-    double cost; /* of one round, at the filter's order */
+    uint32_t slot_ms, min_cohort;
+    uint64_t model_bytes, declared_patients;
+    uint32_t n_terms; /* phases, in the order of their rounds; 0: not readable */
+    node_terms terms[NODE_MAX_TERMS];
     /* noised counts in some of the rounds, privacy/update.h; every 0: none */
     uint32_t metrics_every, metrics_cells, metrics_partitions;
     uint64_t metrics_variance;
@@ -180,8 +190,10 @@ typedef struct node_actions {
     node_action list[NODE_MAX_ACTIONS];
 } node_actions;
 
-/* What a RESERVE says of its plan; study, round, debit, hashes and cohort are the caller's. */
-void node_fill_reserve(dp_entry *e, const node_plan *p);
+/* The terms of a round, from 1; the last ones when the plan ends before. */
+const node_terms *node_terms_of(const node_plan *p, uint32_t round);
+/* What the RESERVE of a round says of its plan; study, round, debit, hashes and cohort are the caller's. */
+void node_fill_reserve(dp_entry *e, const node_plan *p, uint32_t round);
 /* What the OTHER_RELEASE of a round with metrics says of it. */
 void node_fill_other(dp_entry *e, const node_plan *p);
 /* What a round of the plan costs in all, at the filter's order. */

@@ -166,22 +166,29 @@ static double number(const char *text)
     return dp_decimal_value(&value, text) ? value : NAN;
 }
 
+/* One phase of the plan. */
+static void breaks_limits(const node_policy *p, const node_terms *t, char why[200])
+{
+    char multiplier[DP_MICRO_TEXT];
+    dp_multiplier(multiplier, t->noise_variance, t->clip_units);
+    if (!(number(multiplier) >= number(p->min_noise_multiplier)))
+        snprintf(why, 200, "noise_multiplier is %s, the policy wants at least %s", multiplier, p->min_noise_multiplier);
+    else if (!(number(t->sampling_rate) <= number(p->max_sampling_rate)))
+        snprintf(why, 200, "sampling_rate is %s, the policy allows at most %s", t->sampling_rate, p->max_sampling_rate);
+    else if (!(number(t->clip_norm) <= number(p->max_clip_norm)))
+        snprintf(why, 200, "clip_norm is %s, the policy allows at most %s", t->clip_norm, p->max_clip_norm);
+}
+
 bool node_policy_breaks(const node_policy *p, const node_plan *plan, char why[200])
 {
-    char multiplier[DP_MICRO_TEXT] = "";
     why[0] = 0;
-    if (plan->readable) /* the place of a study that is not for this hospital holds no numbers */
-        dp_multiplier(multiplier, plan->noise_variance, plan->clip_units);
-    if (!plan->readable)
+    if (!plan->readable) /* the place of a study that is not for this hospital holds no numbers */
         snprintf(why, 200, "this version cannot read the plan");
-    else if (!(number(multiplier) >= number(p->min_noise_multiplier)))
-        snprintf(why, 200, "noise_multiplier is %s, the policy wants at least %s", multiplier, p->min_noise_multiplier);
-    else if (!(number(plan->sampling_rate) <= number(p->max_sampling_rate)))
-        snprintf(why, 200, "sampling_rate is %s, the policy allows at most %s", plan->sampling_rate,
-                 p->max_sampling_rate);
-    else if (!(number(plan->clip_norm) <= number(p->max_clip_norm)))
-        snprintf(why, 200, "clip_norm is %s, the policy allows at most %s", plan->clip_norm, p->max_clip_norm);
-    else if (plan->rounds > p->max_rounds)
+    for (uint32_t i = 0; i < plan->n_terms && !why[0]; i++)
+        breaks_limits(p, &plan->terms[i], why);
+    if (why[0])
+        return true;
+    if (plan->rounds > p->max_rounds)
         snprintf(why, 200, "rounds are %u, the policy allows at most %u", plan->rounds, p->max_rounds);
     else if (plan->metrics_every > 0 && strcmp(p->releases, "update+metrics") != 0)
         snprintf(why, 200, "releases metrics (%s), the policy permits only updates", plan->metrics_what);
@@ -276,9 +283,13 @@ void node_policy_apply_to(node_state *state, uint32_t i, const node_policy *p)
         plan->declared_patients = p->declared_patients;
     else if (plan->declared_patients != p->declared_patients)
         plan->within_policy = false;
-    plan->cost = plan->readable && state->has_filter ? dp_debit_cost(&state->filter, plan->rate, plan->noise_variance,
-                                                                     plan->clip_units, plan->local_steps)
-                                                     : INFINITY;
+    plan->terms[0].cost = INFINITY; /* of a plan that cannot be read */
+    for (uint32_t k = 0; k < plan->n_terms; k++) {
+        node_terms *t = &plan->terms[k];
+        t->cost = state->has_filter
+                      ? dp_debit_cost(&state->filter, t->rate, t->noise_variance, t->clip_units, t->local_steps)
+                      : INFINITY;
+    }
     plan->metrics_cost = plan->readable && state->has_filter && plan->metrics_every > 0
                              ? dp_release_cost(&state->filter, dp_multiplier_micro(plan->metrics_variance, 1),
                                                plan->metrics_partitions)

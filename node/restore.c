@@ -38,45 +38,59 @@ static uint32_t plan_of(const node_state *state, const char *study)
     return found;
 }
 
+static double price_of_counts(const restoring *r, const node_plan *p)
+{
+    return p->metrics_every == 0 ? 0
+                                 : dp_release_cost(&led_state(r->store->ledger)->filter,
+                                                   dp_multiplier_micro(p->metrics_variance, 1), p->metrics_partitions);
+}
+
+static double price_of_terms(const restoring *r, const node_terms *t)
+{
+    return dp_debit_cost(&led_state(r->store->ledger)->filter, t->rate, t->noise_variance, t->clip_units,
+                         t->local_steps);
+}
+
 static double price(const restoring *r, const node_plan *p, uint32_t round)
 {
-    const dp_filter *f = &led_state(r->store->ledger)->filter;
-    const double cost = dp_debit_cost(f, p->rate, p->noise_variance, p->clip_units, p->local_steps);
-    return !dp_counts_in(round, p->metrics_every, p->rounds)
-               ? cost
-               : cost + dp_release_cost(f, dp_multiplier_micro(p->metrics_variance, 1), p->metrics_partitions);
+    const double cost = price_of_terms(r, node_terms_of(p, round));
+    return dp_counts_in(round, p->metrics_every, p->rounds) ? cost + price_of_counts(r, p) : cost;
 }
 
-/* What a round of this plan can have cost at most; 0 when the filter admits none of its rounds. Round 1 has metrics, when
- * there are any; the first without them is the other price. */
-static double guess(uint32_t *round, const restoring *r, const node_plan *p, const dp_filter *f)
+/* A debit that nobody knows, at the price of a plan's dearest round. */
+typedef struct guess {
+    uint32_t plan, round;
+    bool with_counts; /* whichever round it was, it may have had them */
+    double cost;      /* 0: the filter admits none */
+} guess;
+
+/* The dearest terms of the plan that the filter admits (privacy/replay.h asks for them), and its metrics when there is room
+ * for them too. */
+static guess guess_of(const restoring *r, uint32_t plan, const dp_filter *f)
 {
-    if (!p->readable || !p->approved)
-        return 0;
-    for (uint32_t i = 1; i <= p->rounds; i++) {
-        if (i > 1 && dp_counts_in(i, p->metrics_every, p->rounds))
+    const node_plan *p = &r->state->plans[plan];
+    guess g = {.plan = plan};
+    for (uint32_t i = 0; p->readable && p->approved && i < p->n_terms; i++) {
+        const double cost = price_of_terms(r, &p->terms[i]);
+        if (cost <= g.cost || !dp_filter_admits(f, cost))
             continue;
-        *round = i;
-        if (dp_filter_admits(f, price(r, p, i)))
-            return price(r, p, i);
-        if (i > 1 || p->metrics_every == 0)
-            break;
+        g.cost = cost;
+        g.round = p->terms[i].last;
     }
-    return 0;
+    const double counts = price_of_counts(r, p);
+    g.with_counts = g.cost > 0 && counts > 0 && dp_filter_admits(f, g.cost + counts);
+    g.cost += g.with_counts ? counts : 0;
+    return g;
 }
 
-/* The dearest round of an approved plan that the filter still admits; 0 when there is none. */
-static double dearest(uint32_t *plan, uint32_t *round, const restoring *r, const dp_filter *f)
+/* The dearest round of an approved plan that the filter still admits; cost 0 when there is none. */
+static guess dearest(const restoring *r, const dp_filter *f)
 {
-    double most = 0;
+    guess most = {.cost = 0};
     for (uint32_t i = 0; i < r->state->n_plans; i++) {
-        uint32_t at = 1;
-        const double cost = guess(&at, r, &r->state->plans[i], f);
-        if (cost > most) {
-            most = cost;
-            *plan = i;
-            *round = at;
-        }
+        const guess g = guess_of(r, i, f);
+        if (g.cost > most.cost)
+            most = g;
     }
     return most;
 }
@@ -155,11 +169,11 @@ static fl_code charge_counts(restoring *r, const node_plan *p, const wire_known 
     return append(r, err);
 }
 
-static fl_code charge(restoring *r, uint32_t plan, const wire_known *k, fl_err *err)
+static fl_code charge(restoring *r, uint32_t plan, const wire_known *k, bool with_counts, fl_err *err)
 {
     const node_plan *p = &r->state->plans[plan];
     dp_entry *e = fresh(r, DP_RESERVE);
-    node_fill_reserve(e, p);
+    node_fill_reserve(e, p, k->round);
     snprintf(e->study, sizeof e->study, "%s", p->study);
     snprintf(e->debit, sizeof e->debit, "%s", k->debit);
     e->round = k->round;
@@ -167,7 +181,7 @@ static fl_code charge(restoring *r, uint32_t plan, const wire_known *k, fl_err *
     dp_hash_text(e->model_hash, &k->model_hash);
     dp_hash_text(e->announce_hash, &k->announce_hash);
     fl_code rc = append(r, err);
-    if (rc == FL_OK && dp_counts_in(k->round, p->metrics_every, p->rounds))
+    if (rc == FL_OK && with_counts)
         rc = charge_counts(r, p, k, err);
     if (rc == FL_EREFUSED)
         return fl_fail(
@@ -184,7 +198,9 @@ static fl_code charge_received(restoring *r, fl_err *err)
         const wire_known *k = &r->witness->known[i];
         if (is_ours(r, k))
             continue;
-        FL_TRY(charge(r, plan_of(r->state, k->study), k, err));
+        const uint32_t plan = plan_of(r->state, k->study);
+        const node_plan *p = &r->state->plans[plan];
+        FL_TRY(charge(r, plan, k, dp_counts_in(k->round, p->metrics_every, p->rounds), err));
     }
     return FL_OK;
 }
@@ -192,14 +208,13 @@ static fl_code charge_received(restoring *r, fl_err *err)
 static fl_code charge_guessed(restoring *r, uint32_t n, fl_err *err)
 {
     for (uint32_t i = 0; i < n; i++) {
-        wire_known k = {.round = 1};
+        const guess g = dearest(r, &led_state(r->store->ledger)->filter);
+        wire_known k = {.round = g.round};
         uint8_t id[16];
-        uint32_t plan = r->state->n_plans;
-        (void)dearest(&plan, &k.round, r, &led_state(r->store->ledger)->filter);
-        assert(plan < r->state->n_plans); /* counted before, with the same filter */
+        assert(g.cost > 0); /* counted before, with the same filter */
         fl_csprng_bytes(&r->random, id, sizeof id);
         fl_hex_encode(k.debit, id, sizeof id);
-        FL_TRY(charge(r, plan, &k, err));
+        FL_TRY(charge(r, g.plan, &k, g.with_counts, err));
     }
     return FL_OK;
 }
@@ -218,11 +233,10 @@ static uint32_t guesses(const restoring *r, uint64_t most)
             dp_filter_charge(&filter, price(r, &r->state->plans[plan_of(r->state, k->study)], k->round));
     }
     for (; n < most && n < NODE_KNOWN_MAX; n++) {
-        uint32_t plan, round;
-        const double cost = dearest(&plan, &round, r, &filter);
-        if (cost == 0)
+        const guess g = dearest(r, &filter);
+        if (g.cost == 0)
             break;
-        dp_filter_charge(&filter, cost);
+        dp_filter_charge(&filter, g.cost);
     }
     return n;
 }

@@ -12,7 +12,7 @@
  *              that was cosigned and the witness's, and K received debits among them: each of these took 4 lines
  *              (RESERVE, STARTED, RELEASE and ACK or BURN; the last one perhaps without its end), any other at least
  *              3. So at most (d - (4 K - 1)) / 3 others, or d / 3 when K is 0, each at the price of the dearest
- *              round of an approved plan; and never more than the cap has room for, for the lost lines never passed it.
+ *              phase of an approved plan, with metrics when the plan has any; and never more than the cap has room for, for the lost lines never passed it.
  * A round with metrics is charged with them (OTHER_RELEASE), and took one line more; counting it as 4 errs to our side.
  * Nothing that was released can have been witnessed later than that head: a head with the RELEASE is cosigned before the
  * first byte of its update leaves.

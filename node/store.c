@@ -298,32 +298,38 @@ fl_code node_store_new_coordinator_key(node_store *s, const char *vkey, fl_err *
 
 /* ---- plans ------------------------------------------------------------------------------------------------------ */
 
+static void describe_phase(node_terms *out, const nn_phase *p)
+{
+    *out = (node_terms){.last = p->first + p->rounds - 1,
+                        .local_steps = p->local_steps,
+                        .clip_units = p->clip_units,
+                        .coordinates = p->n_learned + p->probe,
+                        .probe = p->probe,
+                        .update_bits = p->update_bits,
+                        .noise_variance = p->noise_variance,
+                        .rate = p->rate};
+    strcpy(out->sampling_rate, p->sampling_rate);
+    strcpy(out->clip_norm, p->clip_norm);
+}
+
 void node_plan_describe(node_plan *out, const nn_plan *plan)
 {
-    const dp_update_shape shape = nn_plan_update(plan, 0);
+    _Static_assert(NODE_MAX_TERMS >= NN_PLAN_MAX_PHASES, "room");
     memset(out, 0, sizeof *out);
     out->readable = true;
     out->hash = plan->hash;
     strcpy(out->study, plan->name);
     out->rounds = plan->rounds;
-    out->local_steps = plan->local_steps;
     out->slot_ms = plan->slot_ms;
-    out->clip_units = plan->clip_units;
-    out->noise_variance = plan->noise_variance;
-    out->rate = plan->rate;
-    out->coordinates = plan->n_weights + plan->probe;
-    out->probe = plan->probe;
-    out->update_bits = plan->update_bits;
+    out->n_terms = plan->n_phases;
+    for (uint32_t i = 0; i < plan->n_phases; i++)
+        describe_phase(&out->terms[i], &plan->phases[i]);
     out->metrics_every = plan->metrics_every;
     out->metrics_cells = nn_counts_cells(plan);
     out->metrics_partitions = nn_counts_partitions(plan);
     out->metrics_variance = plan->metrics_noise_variance;
     nn_counts_what(out->metrics_what, plan);
     out->model_bytes = 4 * (uint64_t)plan->n_weights;
-    out->update_bytes = dp_update_size(&shape);
-    strcpy(out->sampling_rate, plan->sampling_rate);
-    strcpy(out->clip_norm, plan->clip_norm);
-    strcpy(out->noise_multiplier, plan->noise_multiplier);
 }
 
 fl_code node_plan_read(node_plan *out, const char *study, const char *json, size_t n, fl_err *err)

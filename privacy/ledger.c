@@ -33,6 +33,7 @@ typedef enum value_type {
     V_VAR,  /* uint64_t as decimal digits in a string, min..max */
     V_RATE, /* dp_rate as decimal digits in a string */
     V_MEMBERS,
+    V_TERMS,
 } value_type;
 
 typedef struct field {
@@ -47,7 +48,8 @@ typedef struct field {
 #define K(kind)  (1u << DP_##kind)
 #define ALL      ((1u << DP_N_KINDS) - 1)
 #define V(v)     (1u << (v))
-#define BOTH     (V(1) | V(2))
+#define EVERY    (V(1) | V(2) | V(3))
+#define FROM_2   (V(2) | V(3))
 #define AT(name) offsetof(dp_entry, name), sizeof(((dp_entry *)0)->name)
 
 enum {
@@ -62,74 +64,75 @@ enum {
  * follow. kind, prev, seq and v, which every line has, are apart. */
 /* clang-format off */
 static const field fields[] = {
-    {"node",                 V_NAME,    AT(node),                 ALL, 0, 0, BOTH},
-    {"study",                V_NAME,    AT(study),                WITH_STUDY, 0, 0, BOTH},
-    {"study",                V_EMPTY,   AT(study),                ALL & ~WITH_STUDY, 0, 0, BOTH},
-    {"t",                    V_TIME,    AT(t),                    ALL, 0, 0, BOTH},
+    {"node",                 V_NAME,    AT(node),                 ALL, 0, 0, EVERY},
+    {"study",                V_NAME,    AT(study),                WITH_STUDY, 0, 0, EVERY},
+    {"study",                V_EMPTY,   AT(study),                ALL & ~WITH_STUDY, 0, 0, EVERY},
+    {"t",                    V_TIME,    AT(t),                    ALL, 0, 0, EVERY},
 
-    {"role",                 V_CODE,    AT(role),                 K(GENESIS), 0, 0, BOTH},
-    {"key",                  V_VKEY,    AT(key),                  K(GENESIS) | K(KEY_ROTATE), 0, 0, BOTH},
-    {"software",             V_CODE,    AT(software),             K(GENESIS), 0, 0, BOTH},
-    {"accountant",           V_CODE,    AT(accountant),           K(GENESIS), 0, 0, BOTH},
-    {"adjacency",            V_CODE,    AT(adjacency),            K(GENESIS), 0, 0, BOTH},
-    {"unit",                 V_CODE,    AT(unit),                 K(GENESIS), 0, 0, BOTH},
+    {"role",                 V_CODE,    AT(role),                 K(GENESIS), 0, 0, EVERY},
+    {"key",                  V_VKEY,    AT(key),                  K(GENESIS) | K(KEY_ROTATE), 0, 0, EVERY},
+    {"software",             V_CODE,    AT(software),             K(GENESIS), 0, 0, EVERY},
+    {"accountant",           V_CODE,    AT(accountant),           K(GENESIS), 0, 0, EVERY},
+    {"adjacency",            V_CODE,    AT(adjacency),            K(GENESIS), 0, 0, EVERY},
+    {"unit",                 V_CODE,    AT(unit),                 K(GENESIS), 0, 0, EVERY},
 
-    {"dataset",              V_NAME,    AT(dataset),              K(POLICY) | K(DATASET) | K(APPROVE_PLAN), 0, 0, BOTH},
-    {"epsilon",              V_DECIMAL, AT(epsilon),              K(POLICY), 0, 0, BOTH},
-    {"delta",                V_DECIMAL, AT(delta),                K(POLICY), 0, 0, BOTH},
-    {"order",                V_INT,     AT(order),                K(POLICY), DP_ORDER_MIN, DP_ORDER_MAX, BOTH},
-    {"rungs",                V_INT,     AT(rungs),                K(POLICY), 1, 100, BOTH},
-    {"min_noise_multiplier", V_DECIMAL, AT(min_noise_multiplier), K(POLICY), 0, 0, BOTH},
-    {"max_sampling_rate",    V_DECIMAL, AT(max_sampling_rate),    K(POLICY), 0, 0, BOTH},
-    {"max_clip_norm",        V_DECIMAL, AT(max_clip_norm),        K(POLICY), 0, 0, BOTH},
-    {"max_rounds",           V_INT,     AT(max_rounds),           K(POLICY), 0, UINT32_MAX, BOTH},
-    {"declared_patients",    V_INT,     AT(declared_patients),    K(POLICY) | K(DATASET) | K(RESERVE), 1, UINT32_MAX, BOTH},
-    {"min_cohort",           V_INT,     AT(min_cohort),           K(POLICY), 0, UINT32_MAX, BOTH},
-    {"releases",             V_CODES,   AT(releases),             K(POLICY), 0, 0, BOTH},
-    {"commitment",           V_HASH,    AT(commitment),           K(DATASET), 0, 0, BOTH},
+    {"dataset",              V_NAME,    AT(dataset),              K(POLICY) | K(DATASET) | K(APPROVE_PLAN), 0, 0, EVERY},
+    {"epsilon",              V_DECIMAL, AT(epsilon),              K(POLICY), 0, 0, EVERY},
+    {"delta",                V_DECIMAL, AT(delta),                K(POLICY), 0, 0, EVERY},
+    {"order",                V_INT,     AT(order),                K(POLICY), DP_ORDER_MIN, DP_ORDER_MAX, EVERY},
+    {"rungs",                V_INT,     AT(rungs),                K(POLICY), 1, 100, EVERY},
+    {"min_noise_multiplier", V_DECIMAL, AT(min_noise_multiplier), K(POLICY), 0, 0, EVERY},
+    {"max_sampling_rate",    V_DECIMAL, AT(max_sampling_rate),    K(POLICY), 0, 0, EVERY},
+    {"max_clip_norm",        V_DECIMAL, AT(max_clip_norm),        K(POLICY), 0, 0, EVERY},
+    {"max_rounds",           V_INT,     AT(max_rounds),           K(POLICY), 0, UINT32_MAX, EVERY},
+    {"declared_patients",    V_INT,     AT(declared_patients),    K(POLICY) | K(DATASET) | K(RESERVE), 1, UINT32_MAX, EVERY},
+    {"min_cohort",           V_INT,     AT(min_cohort),           K(POLICY), 0, UINT32_MAX, EVERY},
+    {"releases",             V_CODES,   AT(releases),             K(POLICY), 0, 0, EVERY},
+    {"commitment",           V_HASH,    AT(commitment),           K(DATASET), 0, 0, EVERY},
 
-    {"plan_hash",            V_HASH,    AT(plan_hash),            K(APPROVE_PLAN) | K(RESERVE) | K(STUDY) | K(ROUND_OPEN), 0, 0, BOTH},
-    {"plan_hash",            V_HASH_OR, AT(plan_hash),            K(REFUSE), 0, 0, BOTH},
-    {"approver",             V_PERSON,  AT(approver),             K(APPROVE_PLAN), 0, 0, BOTH},
+    {"plan_hash",            V_HASH,    AT(plan_hash),            K(APPROVE_PLAN) | K(RESERVE) | K(STUDY) | K(ROUND_OPEN), 0, 0, EVERY},
+    {"plan_hash",            V_HASH_OR, AT(plan_hash),            K(REFUSE), 0, 0, EVERY},
+    {"approver",             V_PERSON,  AT(approver),             K(APPROVE_PLAN), 0, 0, EVERY},
+    {"terms",                V_TERMS,   AT(terms),                K(APPROVE_PLAN) | K(STUDY), 0, 0, V(3)},
 
-    {"debit",                V_DEBIT,   AT(debit),                WITH_DEBIT, 0, 0, BOTH},
-    {"with",                 V_DEBIT,   AT(with),                 K(OTHER_RELEASE), 0, 0, V(2)},
-    {"round",                V_INT,     AT(round),                WITH_ROUND, 1, UINT32_MAX, BOTH},
-    {"round",                V_INT,     AT(round),                K(OTHER_RELEASE), 1, UINT32_MAX, V(2)},
-    {"round",                V_INT,     AT(round),                K(REFUSE), 0, UINT32_MAX, BOTH},
-    {"steps",                V_INT,     AT(steps),                K(RESERVE) | K(OTHER_RELEASE), 1, UINT32_MAX, BOTH},
-    {"mechanism",            V_CODE,    AT(mechanism),            K(RESERVE) | K(OTHER_RELEASE), 0, 0, BOTH},
-    {"sampling_rate",        V_DECIMAL, AT(sampling_rate),        K(RESERVE), 0, 0, BOTH},
-    {"rate_u64",             V_RATE,    AT(rate),                 K(RESERVE), 0, 0, BOTH},
-    {"clip_norm",            V_DECIMAL, AT(clip_norm),            K(RESERVE), 0, 0, BOTH},
-    {"clip_units",           V_INT,     AT(clip_units),           K(RESERVE), 1, 1u << 30, BOTH},
-    {"noise_variance",       V_VAR,     AT(noise_variance),       K(RESERVE), 1, DP_NOISE_VARIANCE_MAX, BOTH},
-    {"noise_variance",       V_VAR,     AT(noise_variance),       K(OTHER_RELEASE), 1, DP_NOISE_VARIANCE_MAX, V(2)},
-    {"noise_multiplier",     V_MICRO,   AT(noise_multiplier),     K(RESERVE) | K(OTHER_RELEASE), 0, 0, BOTH},
-    {"coordinates",          V_INT,     AT(coordinates),          K(RESERVE), 1, UINT32_MAX, V(2)},
-    {"probe",                V_INT,     AT(probe),                K(RESERVE), 0, UINT32_MAX, V(2)},
-    {"update_bits",          V_INT,     AT(update_bits),          K(RESERVE), 8, 64, V(2)},
-    {"cells",                V_INT,     AT(cells),                K(OTHER_RELEASE), 1, DP_UPDATE_MAX_CELLS, V(2)},
-    {"what",                 V_CODES,   AT(what),                 K(OTHER_RELEASE), 0, 0, V(2)},
-    {"cohort",               V_INT,     AT(cohort),               K(RESERVE), 1, UINT32_MAX, BOTH},
-    {"model_hash",           V_HASH,    AT(model_hash),           K(RESERVE) | K(ROUND_OPEN) | K(AGGREGATE) | K(PUBLISH), 0, 0, BOTH},
-    {"announce_hash",        V_HASH,    AT(announce_hash),        K(RESERVE) | K(ROUND_OPEN), 0, 0, BOTH},
-    {"update_hash",          V_HASH,    AT(update_hash),          K(RELEASE) | K(ACK) | K(RECEIVED), 0, 0, BOTH},
+    {"debit",                V_DEBIT,   AT(debit),                WITH_DEBIT, 0, 0, EVERY},
+    {"with",                 V_DEBIT,   AT(with),                 K(OTHER_RELEASE), 0, 0, FROM_2},
+    {"round",                V_INT,     AT(round),                WITH_ROUND, 1, UINT32_MAX, EVERY},
+    {"round",                V_INT,     AT(round),                K(OTHER_RELEASE), 1, UINT32_MAX, FROM_2},
+    {"round",                V_INT,     AT(round),                K(REFUSE), 0, UINT32_MAX, EVERY},
+    {"steps",                V_INT,     AT(steps),                K(RESERVE) | K(OTHER_RELEASE), 1, UINT32_MAX, EVERY},
+    {"mechanism",            V_CODE,    AT(mechanism),            K(RESERVE) | K(OTHER_RELEASE), 0, 0, EVERY},
+    {"sampling_rate",        V_DECIMAL, AT(sampling_rate),        K(RESERVE), 0, 0, EVERY},
+    {"rate_u64",             V_RATE,    AT(rate),                 K(RESERVE), 0, 0, EVERY},
+    {"clip_norm",            V_DECIMAL, AT(clip_norm),            K(RESERVE), 0, 0, EVERY},
+    {"clip_units",           V_INT,     AT(clip_units),           K(RESERVE), 1, 1u << 30, EVERY},
+    {"noise_variance",       V_VAR,     AT(noise_variance),       K(RESERVE), 1, DP_NOISE_VARIANCE_MAX, EVERY},
+    {"noise_variance",       V_VAR,     AT(noise_variance),       K(OTHER_RELEASE), 1, DP_NOISE_VARIANCE_MAX, FROM_2},
+    {"noise_multiplier",     V_MICRO,   AT(noise_multiplier),     K(RESERVE) | K(OTHER_RELEASE), 0, 0, EVERY},
+    {"coordinates",          V_INT,     AT(coordinates),          K(RESERVE), 1, UINT32_MAX, FROM_2},
+    {"probe",                V_INT,     AT(probe),                K(RESERVE), 0, UINT32_MAX, FROM_2},
+    {"update_bits",          V_INT,     AT(update_bits),          K(RESERVE), 8, 64, FROM_2},
+    {"cells",                V_INT,     AT(cells),                K(OTHER_RELEASE), 1, DP_UPDATE_MAX_CELLS, FROM_2},
+    {"what",                 V_CODES,   AT(what),                 K(OTHER_RELEASE), 0, 0, FROM_2},
+    {"cohort",               V_INT,     AT(cohort),               K(RESERVE), 1, UINT32_MAX, EVERY},
+    {"model_hash",           V_HASH,    AT(model_hash),           K(RESERVE) | K(ROUND_OPEN) | K(AGGREGATE) | K(PUBLISH), 0, 0, EVERY},
+    {"announce_hash",        V_HASH,    AT(announce_hash),        K(RESERVE) | K(ROUND_OPEN), 0, 0, EVERY},
+    {"update_hash",          V_HASH,    AT(update_hash),          K(RELEASE) | K(ACK) | K(RECEIVED), 0, 0, EVERY},
     {"update_hash",          V_HASH,    AT(update_hash),          K(OTHER_RELEASE), 0, 0, V(1)},
-    {"bytes",                V_INT,     AT(bytes),                K(RELEASE) | K(RECEIVED), 0, INT64_MAX, BOTH},
+    {"bytes",                V_INT,     AT(bytes),                K(RELEASE) | K(RECEIVED), 0, INT64_MAX, EVERY},
     {"bytes",                V_INT,     AT(bytes),                K(OTHER_RELEASE), 0, INT64_MAX, V(1)},
-    {"receipt",              V_SIGN,    AT(receipt),              K(ACK), 0, 0, BOTH},
-    {"checkpoint",           V_NOTE,    AT(checkpoint),           K(ACK) | K(RECEIVED), 0, 0, BOTH},
-    {"reason",               V_CODE,    AT(reason),               K(BURN) | K(REFUSE) | K(RESTORE) | K(KEY_ROTATE) | K(CLOSE) | K(REVOKE), 0, 0, BOTH},
+    {"receipt",              V_SIGN,    AT(receipt),              K(ACK), 0, 0, EVERY},
+    {"checkpoint",           V_NOTE,    AT(checkpoint),           K(ACK) | K(RECEIVED), 0, 0, EVERY},
+    {"reason",               V_CODE,    AT(reason),               K(BURN) | K(REFUSE) | K(RESTORE) | K(KEY_ROTATE) | K(CLOSE) | K(REVOKE), 0, 0, EVERY},
 
-    {"missing",              V_INT,     AT(missing),              K(RESTORE), 0, UINT32_MAX, BOTH},
-    {"witness_size",         V_INT,     AT(witness_size),         K(RESTORE), 0, INT64_MAX, BOTH},
-    {"witness_root",         V_HASH,    AT(witness_root),         K(RESTORE), 0, 0, BOTH},
-    {"signature",            V_SIGN,    AT(signature),            K(KEY_ROTATE), 0, 0, BOTH},
+    {"missing",              V_INT,     AT(missing),              K(RESTORE), 0, UINT32_MAX, EVERY},
+    {"witness_size",         V_INT,     AT(witness_size),         K(RESTORE), 0, INT64_MAX, EVERY},
+    {"witness_root",         V_HASH,    AT(witness_root),         K(RESTORE), 0, 0, EVERY},
+    {"signature",            V_SIGN,    AT(signature),            K(KEY_ROTATE), 0, 0, EVERY},
 
-    {"member",               V_NAME,    AT(member),               K(RECEIVED) | K(REVOKE), 0, 0, BOTH},
-    {"rule",                 V_CODE,    AT(rule),                 K(AGGREGATE), 0, 0, BOTH},
-    {"members",              V_MEMBERS, AT(members),              K(ROSTER) | K(ROUND_OPEN) | K(AGGREGATE), 0, 0, BOTH},
+    {"member",               V_NAME,    AT(member),               K(RECEIVED) | K(REVOKE), 0, 0, EVERY},
+    {"rule",                 V_CODE,    AT(rule),                 K(AGGREGATE), 0, 0, EVERY},
+    {"members",              V_MEMBERS, AT(members),              K(ROSTER) | K(ROUND_OPEN) | K(AGGREGATE), 0, 0, EVERY},
 };
 /* clang-format on */
 
@@ -295,6 +298,41 @@ static bool set_members(fl_json *object, const dp_entry *e)
     return ok;
 }
 
+static bool terms_ok(const dp_terms *t)
+{
+    return t->rounds >= 1 && t->steps >= 1 && t->clip_units >= 1 && t->clip_units <= 1u << 30 && t->coordinates >= 1 &&
+           t->noise_variance >= 1 && t->noise_variance <= DP_NOISE_VARIANCE_MAX && t->rate >= 1 &&
+           t->rate <= DP_RATE_ONE;
+}
+
+static bool set_terms(fl_json *object, const dp_entry *e)
+{
+    if (e->n_terms < 1 || e->n_terms > DP_TERMS_MAX)
+        return false;
+    fl_json *list = fl_json_array();
+    bool ok = true;
+    for (uint32_t i = 0; i < e->n_terms; i++) {
+        const dp_terms *t = &e->terms[i];
+        char digits[DP_RATE_TEXT];
+        fl_json *item = fl_json_object();
+        if (terms_ok(t)) {
+            fl_json_set_int(item, "clip_units", t->clip_units);
+            fl_json_set_int(item, "coordinates", t->coordinates);
+            snprintf(digits, sizeof digits, "%" PRIu64, t->noise_variance);
+            fl_json_set_text(item, "noise_variance", digits);
+            dp_rate_text(digits, t->rate);
+            fl_json_set_text(item, "rate_u64", digits);
+            fl_json_set_int(item, "rounds", t->rounds);
+            fl_json_set_int(item, "steps", t->steps);
+        } else {
+            ok = false;
+        }
+        fl_json_push(list, item);
+    }
+    fl_json_set(object, "terms", list);
+    return ok;
+}
+
 static bool set_field(fl_json *object, const dp_entry *e, const field *f)
 {
     const char *at = (const char *)e + f->offset;
@@ -324,6 +362,8 @@ static bool set_field(fl_json *object, const dp_entry *e, const field *f)
         return true;
     case V_MEMBERS:
         return set_members(object, e);
+    case V_TERMS:
+        return set_terms(object, e);
     default:
         if (memchr(at, 0, f->size) == NULL || !text_is(f->type, at))
             return false;
@@ -400,6 +440,36 @@ static bool digits_value(uint64_t *value, const char *text)
     return true;
 }
 
+static bool get_number(uint32_t *out, const fl_json *object, const char *key)
+{
+    int64_t value;
+    if (!fl_json_int(object, key, &value) || value < 0 || value > UINT32_MAX)
+        return false;
+    *out = (uint32_t)value;
+    return true;
+}
+
+static bool get_terms(dp_entry *e, const fl_json *object)
+{
+    fl_json *list = fl_json_member(object, "terms");
+    if (!fl_json_is_array(list) || fl_json_count(list) < 1 || fl_json_count(list) > DP_TERMS_MAX)
+        return false;
+    e->n_terms = (uint32_t)fl_json_count(list);
+    for (uint32_t i = 0; i < e->n_terms; i++) {
+        const fl_json *item = fl_json_at(list, i);
+        dp_terms *t = &e->terms[i];
+        if (!fl_json_is_object(item) || fl_json_count(item) != 6 || !get_number(&t->clip_units, item, "clip_units") ||
+            !get_number(&t->coordinates, item, "coordinates") || !get_number(&t->rounds, item, "rounds") ||
+            !get_number(&t->steps, item, "steps"))
+            return false;
+        const char *variance = fl_json_text(item, "noise_variance"), *rate = fl_json_text(item, "rate_u64");
+        if (!variance || !digits_value(&t->noise_variance, variance) || !rate || !dp_rate_from_text(&t->rate, rate) ||
+            !terms_ok(t))
+            return false;
+    }
+    return true;
+}
+
 static bool get_field(dp_entry *e, const fl_json *object, const field *f)
 {
     char *at = (char *)e + f->offset;
@@ -430,6 +500,8 @@ static bool get_field(dp_entry *e, const fl_json *object, const field *f)
         return text != NULL && dp_rate_from_text(&e->rate, text);
     case V_MEMBERS:
         return get_members(e, object);
+    case V_TERMS:
+        return get_terms(e, object);
     default:
         return get_text(at, f->size, object, f->key) && text_is(f->type, at);
     }
@@ -497,6 +569,13 @@ fl_code dp_entry_read(dp_entry *e, const char *line, size_t n, bool is_trusted, 
 fl_code dp_entry_parse(dp_entry *e, const char *line, size_t n, fl_err *err)
 {
     return dp_entry_read(e, line, n, false, err);
+}
+
+bool dp_terms_same(const dp_terms *a, const dp_terms *b)
+{
+    return a->noise_variance == b->noise_variance && a->clip_units == b->clip_units && a->steps == b->steps &&
+           a->rate == b->rate && (a->coordinates == b->coordinates || a->coordinates == 0 || b->coordinates == 0) &&
+           (a->rounds == b->rounds || a->rounds == 0 || b->rounds == 0);
 }
 
 /* --- hashes, keys --- */

@@ -8,8 +8,8 @@
  * of the previous line with its newline; 64 zeros before the first. t is the slot's minute (fl_clock_text). study is
  * "" where an entry belongs to no study. No realised counts, losses, file names or seeds: there is no field for them.
  *
- * v is the version of the format. Version 1 is read for ever; what is written is version 2. The table says which field
- * came or went with which; a ledger may go from 1 to 2, when its program was renewed, and never back.
+ * v is the version of the format. Versions 1 and 2 are read for ever; what is written is version 3. The table says which
+ * field came or went with which; a ledger goes on to a newer one, when its program was renewed, and never back.
  *
  * Names are 1 to 63 of [A-Za-z0-9._-]; hashes 64 lower-case hex digits; a debit 32; codes 1 to 63 of [a-z0-9._-].
  */
@@ -22,13 +22,14 @@
 #include "crypto/sign.h"
 #include "privacy/sample.h"
 
-#define DP_LEDGER_VERSION 2 /* of the lines that are written now */
+#define DP_LEDGER_VERSION 3 /* of the lines that are written now */
 
 #define DP_LINE_MAX    65536
 #define DP_NAME_SIZE   64
 #define DP_HEX_SIZE    65
 #define DP_DEBIT_SIZE  33
 #define DP_MEMBERS_MAX 256
+#define DP_TERMS_MAX   8
 #define DP_NOTE_MAX    1024 /* a signed note, in bytes */
 #define DP_VKEY_MAX    160
 
@@ -70,8 +71,18 @@ typedef struct dp_member {
     uint64_t n;
 } dp_member;
 
+/* What a plan's RESERVEs debit, for so many rounds in a row; the next terms are of the rounds after these. */
+typedef struct dp_terms {
+    uint32_t rounds, steps, clip_units, coordinates; /* 1 or more each */
+    uint64_t noise_variance;
+    dp_rate rate;
+} dp_terms;
+
+/* 0 rounds or coordinates are those of a line that does not say: they agree with any. */
+bool dp_terms_same(const dp_terms *a, const dp_terms *b);
+
 /*
- * All fields of all kinds; (1), (2): in that version of the format alone. Start from {0} and set what the kind has (right column; c. = coordinator ledger):
+ * All fields of all kinds; (1), (2), (3): in that version of the format alone; (2+): from that version on. Start from {0} and set what the kind has (right column; c. = coordinator ledger):
  * dp_entry_compose refuses a field that is missing or malformed and ignores fields of other kinds.
  */
 /* clang-format off */
@@ -107,9 +118,11 @@ typedef struct dp_entry {
 
     char plan_hash[DP_HEX_SIZE];           /* APPROVE_PLAN RESERVE REFUSE("" allowed) STUDY ROUND_OPEN */
     char approver[128];                    /* APPROVE_PLAN: a person's name, UTF-8, no control characters */
+    uint32_t n_terms;                      /* APPROVE_PLAN (3) STUDY (3): "terms", of all rounds of the plan */
+    dp_terms terms[DP_TERMS_MAX];
 
     char debit[DP_DEBIT_SIZE];             /* RESERVE STARTED RELEASE ACK BURN OTHER_RELEASE RECEIVED */
-    char with[DP_DEBIT_SIZE];              /* OTHER_RELEASE (2): the debit of the round in whose update it travels */
+    char with[DP_DEBIT_SIZE];              /* OTHER_RELEASE (2+): the debit of the round in whose update it travels */
     uint32_t round;                        /* OTHER_RELEASE (2) RESERVE STARTED RELEASE ACK BURN REFUSE ROUND_OPEN RECEIVED AGGREGATE PUBLISH; from 1 (REFUSE: 0 when none) */
     uint32_t steps;                        /* RESERVE: local steps K; OTHER_RELEASE: partitions G that each patient is counted in */
     char mechanism[DP_NAME_SIZE];          /* RESERVE: DP_MECHANISM_STEP; OTHER_RELEASE: DP_MECHANISM_RELEASE */
@@ -117,13 +130,13 @@ typedef struct dp_entry {
     dp_rate rate;                          /* RESERVE: Q, "rate_u64" in the line, decimal digits */
     char clip_norm[DP_NAME_SIZE];          /* RESERVE: decimal */
     uint32_t clip_units;                   /* RESERVE: R */
-    uint64_t noise_variance;               /* RESERVE OTHER_RELEASE (2): S^2, decimal digits in the line */
+    uint64_t noise_variance;               /* RESERVE OTHER_RELEASE (2+): S^2, decimal digits in the line */
     char noise_multiplier[DP_NAME_SIZE];   /* RESERVE: exactly dp_multiplier(S2, R); OTHER_RELEASE: dp_multiplier(S2, 1) */
-    uint32_t coordinates;                  /* RESERVE (2): integers drawn in a step, weights and probe */
-    uint32_t probe;                        /* RESERVE (2): how many of them, the last ones, are no weights: pure noise */
-    uint32_t update_bits;                  /* RESERVE (2): width of one packed integer of the update */
-    uint32_t cells;                        /* OTHER_RELEASE (2): integers released */
-    char what[DP_NAME_SIZE];               /* OTHER_RELEASE (2): codes joined by "+": "histogram+classes+quality" */
+    uint32_t coordinates;                  /* RESERVE (2+): integers drawn in a step, weights and probe */
+    uint32_t probe;                        /* RESERVE (2+): how many of them, the last ones, are no weights: pure noise */
+    uint32_t update_bits;                  /* RESERVE (2+): width of one packed integer of the update */
+    uint32_t cells;                        /* OTHER_RELEASE (2+): integers released */
+    char what[DP_NAME_SIZE];               /* OTHER_RELEASE (2+): codes joined by "+": "histogram+classes+quality" */
     uint32_t cohort;                       /* RESERVE: hospitals in the announce's roster */
     char model_hash[DP_HEX_SIZE];          /* RESERVE ROUND_OPEN: the model that went in; AGGREGATE PUBLISH: the new one */
     char announce_hash[DP_HEX_SIZE];       /* RESERVE ROUND_OPEN: A */

@@ -10,9 +10,10 @@
  *   node         GENESIS is first and only first; nothing after CLOSE
  *                POLICY        order, delta and rungs are the first POLICY's for ever; epsilon may be lowered, and
  *                              raised rungs-1 times; limits are per data set, the newest counts
- *                APPROVE_PLAN  a POLICY of its data set is in force
- *                RESERVE       the plan was approved for this study; noise, clip, rate and steps are those of the plan's
- *                              first RESERVE; noise, rate, clip, round, cohort and declared patients within the policy;
+ *                APPROVE_PLAN  a POLICY of its data set is in force; from version 3 on with the plan's terms for all its
+ *                              rounds, the same ones each time it is approved
+ *                RESERVE       the plan was approved for this study; noise, clip, rate, steps and coordinates are the
+ *                              plan's terms for this round (approved by an older line: those of its first RESERVE); noise, rate, clip, round, cohort and declared patients within the policy;
  *                              noise_multiplier = dp_multiplier(S2, R); rate = sampling_rate;
  *                              a new debit; the filter's sum, this one included, stays <= B; probe below coordinates
  *                OTHER_RELEASE in version 2: of a debit that is RESERVED, not STARTED, once; same study and round; a new
@@ -23,7 +24,8 @@
  *                RELEASE       once, after STARTED; as long as its coordinates and cells (version 2)
  *                ACK           once, after RELEASE, same hash
  *                BURN          a debit without ACK (RELEASE may be there: the update was lost)
- *                RESTORE       each missing debit is owed: a RESERVE of its terms and BURN with reason "restored"; the
+ *                RESTORE       each missing debit is owed: a RESERVE of its round's terms and BURN with reason "restored",
+ *                              the second one of a round at the plan's dearest terms that the budget has room for; the
  *                              policy in force is not asked of it, for it happened already, but the filter is, and it
  *                              is never STARTED. Nothing is STARTED either before the ledger is longer than the head
  *                              that was witnessed: RESTORE lines with the reason "placeholder" stand for the other
@@ -61,6 +63,7 @@ typedef struct dp_debit {
     uint32_t coordinates, probe, update_bits; /* 0: reserved by a line of version 1 */
     dp_debit_state state;
     bool is_restored; /* RESERVEd for a RESTORE, or BURNed with the reason "restored" */
+    bool is_cheap;    /* RESERVEd for a RESTORE, and the plan has dearer terms that the budget had room for */
     double cost;      /* of the RESERVE */
     /* what travels in the same update, by its OTHER_RELEASE; cells 0: nothing does */
     char other[DP_DEBIT_SIZE];
@@ -89,10 +92,9 @@ typedef struct dp_approval {
     char study[DP_NAME_SIZE];
     char dataset[DP_NAME_SIZE];
     char approver[128];
-    uint64_t terms_seq; /* of the plan's first RESERVE, whose terms the others must have; 0: none yet */
-    uint64_t noise_variance;
-    uint32_t clip_units, steps;
-    dp_rate rate;
+    uint64_t terms_seq; /* of the line that fixed the terms; 0: none yet */
+    uint32_t n_terms;   /* as in APPROVE_PLAN; or one, with rounds 0 (all of them), of the first RESERVE */
+    dp_terms terms[DP_TERMS_MAX];
 } dp_approval;
 
 /* c. RECEIVED */

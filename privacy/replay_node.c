@@ -150,13 +150,83 @@ static uint32_t open_debits(const dp_replay *r, const char *study, uint32_t roun
     return n == DP_MAP_NONE ? 0 : n;
 }
 
-/* A plan is its terms. So whoever pays a lost debit with a cheaper one is found when the plan runs, or has run. */
+/* --- the terms of a plan --- */
+
+/* What the plan says of this round; NULL: the plan ends before. */
+static const dp_terms *terms_of(const dp_approval *plan, uint32_t round)
+{
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < plan->n_terms; i++) {
+        end += plan->terms[i].rounds;
+        if (plan->terms[i].rounds == 0 || round <= end)
+            return &plan->terms[i];
+    }
+    return NULL;
+}
+
+static dp_terms terms_of_reserve(const dp_entry *e)
+{
+    return (dp_terms){.steps = e->steps,
+                      .clip_units = e->clip_units,
+                      .coordinates = e->coordinates,
+                      .noise_variance = e->noise_variance,
+                      .rate = e->rate};
+}
+
+static double cost_of_terms(const dp_replay *r, const dp_terms *t)
+{
+    return dp_debit_cost(&r->state.filter, t->rate, t->noise_variance, t->clip_units, t->steps);
+}
+
+/* Does the plan have dearer terms than this debit, and is there room for them? */
+static bool is_cheap(const dp_replay *r, const dp_entry *e, const dp_approval *plan)
+{
+    if (!r->state.has_policy || !plan)
+        return false;
+    const double paid = cost_of(r, e);
+    for (uint32_t i = 0; i < plan->n_terms; i++) {
+        const double cost = cost_of_terms(r, &plan->terms[i]);
+        if (cost > paid && dp_filter_admits(&r->state.filter, cost))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * A plan is its terms, phase by phase, from its approval on. So a debit that was lost with an older copy cannot be paid with
+ * a cheaper one. What was lost and received stands with its round in the coordinator's ledger; of a round no more than one
+ * was received, so a second debit of it stands for what nobody saw, in whatever round it was: it costs what the dearest
+ * round costs.
+ */
 static void check_same_terms(dp_checker *c, const dp_entry *e, const dp_approval *plan)
 {
-    if (plan->terms_seq > 0 && (plan->noise_variance != e->noise_variance || plan->clip_units != e->clip_units ||
-                                plan->steps != e->steps || plan->rate != e->rate))
+    const dp_replay *r = c->r;
+    const dp_terms own = terms_of_reserve(e), *terms = terms_of(plan, e->round);
+    if (plan->terms_seq == 0)
+        return;
+    if (!terms)
+        dp_report(c, WHY_BUDGET, "RESERVE of round %u, which the plan of entry %" PRIu64 " does not have", e->round,
+                  plan->terms_seq);
+    else if (!dp_terms_same(&own, terms))
         dp_report(c, WHY_BUDGET, "RESERVE of other terms than entry %" PRIu64 " has under the same plan",
                   plan->terms_seq);
+    if (r->state.owed > 0 && dp_find(r, DP_BY_OWED, e->study, "", e->round) == (uint32_t)r->state.restore_seq &&
+        is_cheap(r, e, plan))
+        dp_report(c, WHY_BUDGET, "a second RESERVE of round %u for one RESTORE, at less than the plan's dearest terms",
+                  e->round);
+}
+
+static void check_approval(dp_checker *c, const dp_entry *e)
+{
+    const dp_approval *before = dp_replay_approval(c->r, e->study, e->plan_hash);
+    if (e->n_terms == 0 || !before || before->terms_seq == 0)
+        return;
+    bool same = before->n_terms == e->n_terms;
+    for (uint32_t i = 0; same && i < e->n_terms; i++)
+        same = dp_terms_same(&e->terms[i], &before->terms[i]);
+    if (!same)
+        dp_report(c, WHY_BUDGET, "APPROVE_PLAN with other terms than entry %" PRIu64 " has under the same plan",
+                  before->terms_seq);
 }
 
 static void check_reserve(dp_checker *c, const dp_entry *e)
@@ -311,6 +381,8 @@ void dp_check_node(dp_checker *c, const dp_entry *e)
         else if (e->kind == DP_DATASET && e->declared_patients != policy->declared_patients)
             dp_report(c, WHY_POLICY, "DATASET with %u declared patients, the policy says %u", e->declared_patients,
                       policy->declared_patients);
+        if (e->kind == DP_APPROVE_PLAN)
+            check_approval(c, e);
         break;
     case DP_RESERVE:
         check_reserve(c, e);
@@ -392,6 +464,14 @@ static fl_code apply_approval(dp_replay *r, const dp_entry *e, fl_err *err)
     DP_COPY(a->study, e->study);
     DP_COPY(a->dataset, e->dataset);
     DP_COPY(a->approver, e->approver);
+    /* the terms of a RESERVE are of all rounds: an approval that agrees says of which */
+    const bool tells = a->terms_seq > 0 && a->terms[0].rounds == 0 && e->n_terms == 1 &&
+                       dp_terms_same(&a->terms[0], &e->terms[0]);
+    if (tells || (e->n_terms > 0 && a->terms_seq == 0)) {
+        a->terms_seq = tells ? a->terms_seq : e->seq;
+        a->n_terms = e->n_terms;
+        DP_COPY(a->terms, e->terms);
+    }
     return dp_remember(r, DP_BY_APPROVAL, e->study, e->plan_hash, 0, s->n_approvals - 1, err);
 }
 
@@ -432,16 +512,17 @@ static void note_terms(dp_replay *r, const dp_entry *e)
     if (!plan || plan->terms_seq > 0)
         return;
     plan->terms_seq = e->seq;
-    plan->noise_variance = e->noise_variance;
-    plan->clip_units = e->clip_units;
-    plan->steps = e->steps;
-    plan->rate = e->rate;
+    plan->n_terms = 1;
+    plan->terms[0] = terms_of_reserve(e);
 }
 
 static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     dp_ledger_state *s = &r->state;
     double cost = s->has_policy ? cost_of(r, e) : 0;
+    const bool is_owed = s->owed > 0, cheap = is_owed && is_cheap(r, e, dp_replay_approval(r, e->study, e->plan_hash));
+    if (is_owed)
+        FL_TRY(dp_remember(r, DP_BY_OWED, e->study, "", e->round, (uint32_t)s->restore_seq, err));
     if (s->has_policy) {
         dp_filter_charge(&s->filter, cost);
         dp_filter_charge_draws(&s->filter, draws_of(e));
@@ -462,7 +543,8 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
         return dp_no_memory(err);
     dp_debit *d = &s->debits[s->n_debits];
     *d = (dp_debit){.seq = e->seq, .round = e->round, .steps = e->steps, .state = DP_DEBIT_RESERVED, .cost = cost};
-    d->is_restored = s->owed > 0;
+    d->is_restored = is_owed;
+    d->is_cheap = cheap;
     d->coordinates = e->coordinates; /* 0 in a line of version 1 */
     d->probe = e->probe;
     d->update_bits = e->update_bits;

@@ -26,6 +26,7 @@ typedef enum dp_name_kind {
     DP_BY_APPROVAL, /* study, plan hash: the newest in state.approvals */
     DP_BY_ROUND,    /* study, round: how many of its debits are open */
     DP_BY_STUDY,    /* study: the newest in studies */
+    DP_BY_OWED,     /* study, round: restore_seq of the RESTORE that one of its debits paid for */
     DP_BY_RECEIVED, /* study, member, round: the newest in state.received */
 } dp_name_kind;
 

@@ -64,8 +64,12 @@ static void release(audit_evidence *e)
     ledger_maker m;
     fl_err err;
     maker_init(&m, "north", MAKER_NODE_SEED);
-    for (size_t i = 0; i < 3; i++)
-        maker_add_kind(&m, first[i], 1);
+    for (size_t i = 0; i < 3; i++) {
+        maker_entry(&m, &entry, first[i]);
+        entry.terms[0].steps = STEPS;
+        entry.terms[0].coordinates = COORDINATES;
+        maker_add(&m, &entry);
+    }
     for (uint32_t round = 1; round <= ROUNDS; round++) {
         for (size_t j = 0; j < COORDINATES; j++) {
             int32_t value = (int32_t)update[round - 1][j];

@@ -70,14 +70,16 @@ static int begin(void **state)
     s.plans[0] = (node_plan){.readable = true, .approved = true, .joined = true, .within_policy = true, .rounds = 10};
     memset(&s.plans[0].hash, 7, sizeof s.plans[0].hash);
     strcpy(s.plans[0].study, "study");
-    s.plans[0].local_steps = 1;
-    s.plans[0].coordinates = 125;
-    s.plans[0].clip_units = 1024;
-    s.plans[0].noise_variance = 1u << 24;
+    s.plans[0].n_terms = 1;
+    s.plans[0].terms[0].last = 10;
+    s.plans[0].terms[0].local_steps = 1;
+    s.plans[0].terms[0].coordinates = 125;
+    s.plans[0].terms[0].clip_units = 1024;
+    s.plans[0].terms[0].noise_variance = 1u << 24;
     s.plans[0].declared_patients = 100;
     s.plans[0].model_bytes = 400;
     s.plans[0].slot_ms = 1000;
-    s.plans[0].cost = 0.1;
+    s.plans[0].terms[0].cost = 0.1;
     s.has_filter = true;
     assert_int_equal(dp_filter_init(&s.filter, 8, 1e-5, 4, 1, &err), FL_OK);
     strcpy(roster[0].name, "alder");
@@ -260,7 +262,7 @@ static void the_last_draws_of_a_life_are_still_taken(void **state)
 static void a_round_over_the_budget_is_refused_and_the_coordinator_told(void **state)
 {
     (void)state;
-    s.plans[0].cost = s.filter.cap * 2;
+    s.plans[0].terms[0].cost = s.filter.cap * 2;
     announce(3, 10);
     assert_string_equal(entry(DP_REFUSE)->reason, "over-budget");
     assert_int_equal(entry(DP_REFUSE)->round, 3);
@@ -268,7 +270,7 @@ static void a_round_over_the_budget_is_refused_and_the_coordinator_told(void **s
     assert_int_equal(s.request.kind, WIRE_LEAVE);
     answer(WIRE_OK, 20);
     assert_int_equal(s.request.kind, WIRE_POLL);
-    s.plans[0].cost = 0.1; /* the cap was raised */
+    s.plans[0].terms[0].cost = 0.1; /* the cap was raised */
     answer(WIRE_NOTHING, 30);
     assert_int_equal(s.request.kind, WIRE_JOIN);
 }
@@ -421,8 +423,8 @@ static void metrics_are_debited_with_their_round(void **state)
 {
     (void)state;
     node_plan *p = &s.plans[0];
-    p->coordinates = 100;
-    p->update_bits = 32;
+    p->terms[0].coordinates = 100;
+    p->terms[0].update_bits = 32;
     p->metrics_every = 4;
     p->metrics_cells = 24;
     p->metrics_partitions = 2;

@@ -271,16 +271,16 @@ static void approval_writes_policy_and_plan_and_fixes_the_order(void **state)
     assert_true(p->approved && p->within_policy && h.state->has_filter);
     assert_int_equal(p->declared_patients, 100);
     assert_int_equal(p->min_cohort, 2);
-    assert_true(p->cost > 0 && p->cost * 30 <= h.state->filter.cap);
+    assert_true(p->terms[0].cost > 0 && p->terms[0].cost * 30 <= h.state->filter.cap);
     ledger_is(&h, "GENESIS POLICY APPROVE_PLAN");
     assert_ok(approve(&h, i), h.err); /* again: nothing */
     ledger_is(&h, "GENESIS POLICY APPROVE_PLAN");
     /* the same after a restart */
-    double cost = p->cost;
+    double cost = p->terms[0].cost;
     assert_ok(node_state_load(h.state, &h.store, &h.err), h.err);
     node_policy_apply(h.state, &h.policy);
     assert_true(h.state->plans[i].approved && h.state->plans[i].within_policy);
-    assert_true(h.state->plans[i].cost == cost);
+    assert_true(h.state->plans[i].terms[0].cost == cost);
     close_hospital(&h);
 }
 
@@ -297,23 +297,24 @@ static void live_through(hospital *h, uint32_t plan, uint32_t round, bool is_rel
         strcpy(e->study, p->study);
         snprintf(e->debit, sizeof e->debit, "%032x", round);
         e->round = round;
-        e->steps = p->local_steps;
+        e->steps = p->terms[0].local_steps;
         strcpy(e->mechanism, DP_MECHANISM_STEP);
-        strcpy(e->sampling_rate, p->sampling_rate);
-        e->rate = p->rate;
-        strcpy(e->clip_norm, p->clip_norm);
-        e->clip_units = p->clip_units;
-        e->noise_variance = p->noise_variance;
-        dp_multiplier(e->noise_multiplier, p->noise_variance, p->clip_units);
-        e->coordinates = p->coordinates;
-        e->update_bits = p->update_bits;
+        strcpy(e->sampling_rate, p->terms[0].sampling_rate);
+        e->rate = p->terms[0].rate;
+        strcpy(e->clip_norm, p->terms[0].clip_norm);
+        e->clip_units = p->terms[0].clip_units;
+        e->noise_variance = p->terms[0].noise_variance;
+        dp_multiplier(e->noise_multiplier, p->terms[0].noise_variance, p->terms[0].clip_units);
+        e->coordinates = p->terms[0].coordinates;
+        e->update_bits = p->terms[0].update_bits;
         e->declared_patients = (uint32_t)p->declared_patients;
         e->cohort = 2;
         fl_hex_encode(e->plan_hash, p->hash.bytes, FL_HASH_SIZE);
         memset(e->model_hash, 'a', 64);
         memset(e->announce_hash, 'b', 64);
         memset(e->update_hash, 'c', 64);
-        e->bytes = p->update_bytes;
+        e->bytes = dp_update_size(
+            &(dp_update_shape){p->terms[0].coordinates, p->terms[0].probe, p->terms[0].update_bits, 0});
         strcpy(e->reason, "crash");
         assert_ok(led_append(h->store.ledger, e, &h->err), h->err);
     }

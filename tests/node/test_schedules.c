@@ -159,6 +159,13 @@ static void cosign(schedule *s)
         answer(s, &m);
 }
 
+static uint64_t bytes_of_round(const node_state *state)
+{
+    const node_terms *t = node_terms_of(&state->plans[state->now.plan], state->now.round);
+    const dp_update_shape shape = {t->coordinates, t->probe, t->update_bits, 0};
+    return dp_update_size(&shape);
+}
+
 static void released(schedule *s)
 {
     wire_message m = {.kind = WIRE_RECEIPT};
@@ -191,7 +198,7 @@ static void go_on(schedule *s)
     case NODE_TRAINING:
         step(s, (node_event){.kind = lot < 0.8 ? NODE_EV_TRAINED : NODE_EV_TRAIN_FAILED,
                              .hash = update,
-                             .size_bytes = s->state->plans[s->state->now.plan].update_bytes});
+                             .size_bytes = bytes_of_round(s->state)});
         break;
     case NODE_UPLOADING:
         step(s, lot < 0.8 ? (node_event){.kind = NODE_EV_UPLOADED}

@@ -74,13 +74,15 @@ static void fill_terms(dp_entry *e)
     e->coordinates = 1365; /* 4095 bytes of update */
     e->probe = 65;
     e->update_bits = 24;
+    e->steps = 10;
+    e->n_terms = 1;
+    e->terms[0] = (dp_terms){UINT32_MAX, e->steps, e->clip_units, e->coordinates, e->noise_variance, e->rate};
     if (e->kind == DP_OTHER_RELEASE) {
         e->noise_variance = 400;
         SET(e->noise_multiplier, "20");
         e->cells = 14;
         SET(e->what, "histogram+classes");
     }
-    e->steps = 10;
     e->cohort = 3;
     hash_of(e->announce_hash, 'a');
 }

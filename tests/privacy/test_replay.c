@@ -275,7 +275,12 @@ static void the_budget_is_kept_at_every_prefix(void **state)
 {
     (void)state;
     bench b;
-    start_node(&b);
+    bench_init(&b, "north");
+    feed(&b, DP_GENESIS);
+    feed(&b, DP_POLICY);
+    maker_entry(&b.m, &e, DP_APPROVE_PLAN);
+    assert_int_equal(dp_rate_parse(&e.terms[0].rate, "0.01", NULL), FL_OK);
+    feed_entry(&b);
     unsigned round = 1;
     while (round < 2000 && b.findings.size == 0) {
         feed_large(&b, round);
@@ -304,6 +309,9 @@ static void feed_wide(bench *b, unsigned round, uint32_t coordinates, uint32_t s
 {
     maker_entry(&b->m, &e, DP_APPROVE_PLAN); /* each its own plan: a plan is its terms */
     hash_of(e.plan_hash, (char)('0' + round));
+    e.terms[0].coordinates = coordinates;
+    e.terms[0].steps = steps;
+    assert_int_equal(dp_rate_parse(&e.terms[0].rate, "0.000001", NULL), FL_OK);
     feed_entry(b);
     maker_entry(&b->m, &e, DP_RESERVE);
     hash_of(e.plan_hash, (char)('0' + round));
@@ -344,16 +352,179 @@ static void the_draws_of_a_life_are_counted(void **state)
     bench_fini(&b);
 }
 
-/* Also by somebody who pays what an older copy lost, or approves the plan once more. */
-static void a_plan_keeps_the_terms_of_its_first_debit(void **state)
+static void feed_restore(bench *b, const char *reason, uint32_t missing, uint64_t witness_size)
+{
+    maker_entry(&b->m, &e, DP_RESTORE);
+    SET(e.reason, reason);
+    e.missing = missing;
+    e.witness_size = witness_size;
+    feed_entry(b);
+}
+
+/* A plan of two phases: round 1 with the terms of the maker, rounds 2 to 11 with noise of multiplier 2, which costs less. */
+static void make_cheap(dp_terms *t)
+{
+    t->noise_variance = dp_variance_for(2000000, t->clip_units);
+}
+
+static void approve_two_phases(bench *b, char plan)
+{
+    maker_entry(&b->m, &e, DP_APPROVE_PLAN);
+    hash_of(e.plan_hash, plan);
+    e.n_terms = 2;
+    e.terms[0].rounds = 1;
+    e.terms[1] = e.terms[0];
+    e.terms[1].rounds = 10;
+    make_cheap(&e.terms[1]);
+    feed_entry(b);
+}
+
+static void feed_phase(bench *b, dp_kind kind, unsigned debit, unsigned round, bool is_cheap)
+{
+    maker_entry(&b->m, &e, kind);
+    hash_of(e.plan_hash, 'a');
+    debit_of(e.debit, debit);
+    e.round = round;
+    if (is_cheap) {
+        e.noise_variance = dp_variance_for(2000000, e.clip_units);
+        SET(e.noise_multiplier, "2");
+    }
+    if (kind == DP_BURN)
+        SET(e.reason, "restored");
+    feed_entry(b);
+}
+
+static void each_round_has_the_terms_of_its_phase(void **state)
 {
     (void)state;
     bench b;
     start_node(&b);
+    approve_two_phases(&b, 'a');
+    feed_phase(&b, DP_RESERVE, 1, 1, false);
+    feed_phase(&b, DP_RESERVE, 2, 2, true);
+    feed_phase(&b, DP_RESERVE, 3, 11, true);
+    expect_none(&b);
+    feed_phase(&b, DP_RESERVE, 4, 3, false);
+    expect(&b, "RESERVE of other terms than entry 4 has under the same plan");
+    feed_phase(&b, DP_RESERVE, 5, 12, true);
+    expect(&b, "RESERVE of round 12, which the plan of entry 4 does not have");
+    maker_entry(&b.m, &e, DP_RESERVE); /* no length, rate or number of steps of its own either */
+    hash_of(e.plan_hash, 'a');
+    debit_of(e.debit, 6);
+    e.round = 1;
+    e.coordinates--;
+    feed_entry(&b);
+    expect(&b, "RESERVE of other terms");
+    bench_fini(&b);
+}
+
+/* Whoever restores from an older copy charges what was lost himself; and would rather pay less. */
+static void what_was_lost_is_not_paid_with_a_cheaper_phase(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    approve_two_phases(&b, 'a');
+    feed_restore(&b, "restored", 4, 1);
+    feed_phase(&b, DP_RESERVE, 1, 1, true); /* round 1 at the price of another */
+    expect(&b, "RESERVE of other terms than entry 4 has under the same plan");
+    feed_phase(&b, DP_BURN, 1, 1, true);
+    feed_phase(&b, DP_RESERVE, 2, 2, true); /* one of round 2 can have been received */
+    feed_phase(&b, DP_BURN, 2, 2, true);
+    expect_none(&b);
+    assert_true(dp_replay_debit(b.r, "00000000000000000000000000000002")->is_cheap);
+    feed_phase(&b, DP_RESERVE, 3, 2, true); /* and no other: this one stands for nobody knows which */
+    feed_phase(&b, DP_BURN, 3, 2, true);
+    expect(&b, "a second RESERVE of round 2 for one RESTORE, at less than the plan's dearest terms");
+    feed_phase(&b, DP_RESERVE, 4, 1, false);
+    feed_phase(&b, DP_BURN, 4, 1, false);
+    expect_none(&b);
+    assert_false(dp_replay_debit(b.r, "00000000000000000000000000000004")->is_cheap);
+    assert_int_equal(dp_replay_state(b.r)->owed, 0);
+    feed_phase(&b, DP_RESERVE, 5, 2, true); /* later rounds are what they are */
+    expect_none(&b);
+    bench_fini(&b);
+}
+
+/* The dearest terms that there is room for: what was lost never passed the cap. */
+static void what_was_lost_costs_no_more_than_there_was_room_for(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    approve_two_phases(&b, 'a');
+    maker_entry(&b.m, &e, DP_APPROVE_PLAN); /* another plan takes nearly everything */
+    hash_of(e.plan_hash, 'c');
+    const dp_filter *f = &dp_replay_state(b.r)->filter;
+    const double dear = dp_debit_cost(f, e.terms[0].rate, e.terms[0].noise_variance, e.terms[0].clip_units, 10);
+    e.terms[0].steps = (uint32_t)(10 * (f->cap / dear - 0.5));
+    const uint32_t steps = e.terms[0].steps;
+    feed_entry(&b);
+    maker_entry(&b.m, &e, DP_RESERVE);
+    hash_of(e.plan_hash, 'c');
+    debit_of(e.debit, 9);
+    e.steps = steps;
+    e.round = 20;
+    feed_entry(&b);
+    expect_none(&b);
+    feed_restore(&b, "restored", 2, 1);
+    feed_phase(&b, DP_RESERVE, 1, 2, true);
+    feed_phase(&b, DP_BURN, 1, 2, true);
+    feed_phase(&b, DP_RESERVE, 2, 2, true);
+    expect_none(&b);
+    assert_false(dp_replay_debit(b.r, "00000000000000000000000000000002")->is_cheap);
+    bench_fini(&b);
+}
+
+static void an_approved_plan_is_approved_again_with_the_same_terms(void **state)
+{
+    (void)state;
+    bench b;
+    start_node(&b);
+    approve_two_phases(&b, 'a');
+    approve_two_phases(&b, 'a');
+    expect_none(&b);
+    for (int change = 0; change < 4; change++) {
+        maker_entry(&b.m, &e, DP_APPROVE_PLAN);
+        hash_of(e.plan_hash, 'a');
+        e.n_terms = change == 0 ? 1 : 2;
+        e.terms[0].rounds = 1;
+        e.terms[1] = e.terms[0];
+        e.terms[1].rounds = change == 1 ? 9 : 10;
+        make_cheap(&e.terms[1]);
+        if (change == 2)
+            make_cheap(&e.terms[0]);
+        if (change == 3)
+            e.terms[1].steps--;
+        feed_entry(&b);
+        expect(&b, "APPROVE_PLAN with other terms than entry 4 has under the same plan");
+    }
+    feed_phase(&b, DP_RESERVE, 1, 1, false); /* the first ones stand */
+    expect_none(&b);
+    bench_fini(&b);
+}
+
+/* Approved by a line of version 2, which says no terms: the first debit does. So also by somebody who pays what an older copy
+ * lost, or approves the plan once more. */
+static void a_plan_keeps_the_terms_of_its_first_debit(void **state)
+{
+    (void)state;
+    static const dp_kind first[] = {DP_GENESIS, DP_POLICY, DP_APPROVE_PLAN};
+    bench b;
+    bench_init(&b, "north");
+    for (size_t i = 0; i < 3; i++) {
+        maker_entry(&b.m, &e, first[i]);
+        e.v = 2;
+        feed_entry(&b);
+    }
     feed_debit(&b, DP_RESERVE, 1);
     feed_debit(&b, DP_BURN, 1);
     feed_debit(&b, DP_RESERVE, 2);
     feed_debit(&b, DP_BURN, 2);
+    maker_entry(&b.m, &e, DP_APPROVE_PLAN);
+    e.terms[0].steps--;
+    feed_entry(&b);
+    expect(&b, "APPROVE_PLAN with other terms than entry 4 has under the same plan");
     feed(&b, DP_APPROVE_PLAN);
     expect_none(&b);
     maker_entry(&b.m, &e, DP_RESERVE);
@@ -699,7 +870,7 @@ static void a_debit_of_metrics_has_one_reserve(void **state)
     bench_fini(&b);
 }
 
-/* A node whose program was renewed goes from version 1 to 2, also within a round; there is no way back. */
+/* A node whose program was renewed goes on to a newer version, also within a round; there is no way back. */
 static void versions_go_forward_only(void **state)
 {
     (void)state;
@@ -715,15 +886,29 @@ static void versions_go_forward_only(void **state)
     e.v = 1;
     feed_entry(&b);
     assert_int_equal(dp_replay_state(b.r)->version, 1);
+    maker_entry(&b.m, &e, DP_BURN);
+    e.v = 2;
+    feed_entry(&b);
+    assert_int_equal(dp_replay_state(b.r)->version, 2);
+    expect_none(&b);
+    bench_fini(&b);
+
+    bench_init(&b, "north");
+    for (int i = 0; i < 4; i++) {
+        static const dp_kind kinds[] = {DP_GENESIS, DP_POLICY, DP_APPROVE_PLAN, DP_RESERVE};
+        maker_entry(&b.m, &e, kinds[i]);
+        e.v = 1;
+        feed_entry(&b);
+    }
     feed_other(&b, 1);
     expect(&b, "a RESERVE of version 1");
     feed_debit(&b, DP_STARTED, 1);
     expect_none(&b);
-    assert_int_equal(dp_replay_state(b.r)->version, 2);
+    assert_int_equal(dp_replay_state(b.r)->version, 3);
     maker_entry(&b.m, &e, DP_RELEASE);
-    e.v = 1;
+    e.v = 2;
     feed_entry(&b);
-    expect(&b, "a line of version 1 after one of version 2");
+    expect(&b, "a line of version 2 after one of version 3");
     bench_fini(&b);
 }
 
@@ -744,15 +929,6 @@ static void another_release_of_version_1_is_still_charged(void **state)
     expect_none(&b);
     assert_true(fabs(dp_replay_state(b.r)->filter.spent / (10 * 8 / (2 * 400.0)) - 1) < 1e-8);
     bench_fini(&b);
-}
-
-static void feed_restore(bench *b, const char *reason, uint32_t missing, uint64_t witness_size)
-{
-    maker_entry(&b->m, &e, DP_RESTORE);
-    SET(e.reason, reason);
-    e.missing = missing;
-    e.witness_size = witness_size;
-    feed_entry(b);
 }
 
 static void a_restore_owes_its_missing_debits(void **state)
@@ -1098,6 +1274,10 @@ int main(void)
         cmocka_unit_test(the_budget_is_kept_at_every_prefix),
         cmocka_unit_test(the_draws_of_a_life_are_counted),
         cmocka_unit_test(a_plan_keeps_the_terms_of_its_first_debit),
+        cmocka_unit_test(each_round_has_the_terms_of_its_phase),
+        cmocka_unit_test(what_was_lost_is_not_paid_with_a_cheaper_phase),
+        cmocka_unit_test(what_was_lost_costs_no_more_than_there_was_room_for),
+        cmocka_unit_test(an_approved_plan_is_approved_again_with_the_same_terms),
         cmocka_unit_test(a_debit_goes_its_way_once),
         cmocka_unit_test(nothing_comes_after_close_or_before_genesis),
         cmocka_unit_test(what_genesis_says_is_checked),
