@@ -32,7 +32,8 @@ fl_code fl_secret_init(fl_secret *s, size_t size_bytes, fl_err *err)
         warn_once(&said_kept, "secrets are not dropped on fork", s->size, errno);
     if (madvise(bytes, s->size, MADV_DONTDUMP) != 0)
         warn_once(&said_kept, "secrets are not kept out of core files", s->size, errno);
-    s->is_locked = mlock(bytes, s->size) == 0;
+    /* Each page as it comes into use: what is never touched takes neither time nor memory. */
+    s->is_locked = mlock2(bytes, s->size, MLOCK_ONFAULT) == 0;
     if (!s->is_locked)
         warn_once(&said_unlocked, "secrets are not locked, raise LimitMEMLOCK or have no swap", s->size, errno);
     return FL_OK;

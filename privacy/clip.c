@@ -21,10 +21,24 @@ static double sqnorm(const float *g, size_t d)
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
+static const double shrink[DP_CLIP_ATTEMPTS] = {1.0, 1.0 - 0x1p-40, 1.0 - 0x1p-24, 1.0 - 0x1p-8};
+
+double dp_clip_scale_automatic(double squared_norm, uint32_t clip_units, int attempt)
+{
+    assert(clip_units >= 1 && clip_units <= DP_CLIP_UNITS_MAX && attempt >= 0 && attempt < DP_CLIP_ATTEMPTS);
+    if (!isfinite(squared_norm))
+        return 0;
+    return clip_units / (sqrt(squared_norm) + DP_CLIP_STABILITY) * shrink[attempt];
+}
+
+bool dp_clip_holds(u128 square, uint32_t clip_units)
+{
+    return square <= (u128)clip_units * clip_units;
+}
+
 double dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units, int attempt)
 {
     /* The squares of floats are below 2^256, so a sum that is not finite had a value that was not finite. */
-    static const double shrink[DP_CLIP_ATTEMPTS] = {1.0, 1.0 - 0x1p-40, 1.0 - 0x1p-24, 1.0 - 0x1p-8};
     assert(clip_norm > 0 && isfinite(clip_norm) && clip_units >= 1 && clip_units <= DP_CLIP_UNITS_MAX);
     assert(attempt >= 0 && attempt < DP_CLIP_ATTEMPTS);
     if (!isfinite(squared_norm))
@@ -67,10 +81,9 @@ u128 dp_grid_sqnorm(const int32_t *z, size_t n)
 void dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uint32_t clip_units)
 {
     const double squared_norm = sqnorm(g, d);
-    const u128 bound = (u128)clip_units * clip_units;
     for (int attempt = 0; attempt < DP_CLIP_ATTEMPTS; attempt++) {
         dp_clip_piece(z, g, d, dp_clip_scale(squared_norm, clip_norm, clip_units, attempt));
-        if (dp_grid_sqnorm(z, d) <= bound)
+        if (dp_clip_holds(dp_grid_sqnorm(z, d), clip_units))
             return;
     }
     memset(z, 0, d * sizeof *z);

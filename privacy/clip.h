@@ -14,6 +14,7 @@
 #ifndef PRIVACY_CLIP_H
 #define PRIVACY_CLIP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,12 @@ void dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uin
  */
 #define DP_CLIP_ATTEMPTS 4
 double dp_clip_scale(double sqnorm, double clip_norm, uint32_t clip_units, int attempt /* 0..3 */);
+/* Automatic clipping, the factor of C / (|g| + 0.01) / gamma = R / (|g| + 0.01): every gradient comes out almost R long,
+ * none longer (Bu, Wang, Zha, Karypis 2023, AUTO-S, eq. 4). 0 when the norm is not finite. */
+#define DP_CLIP_STABILITY 0.01
+double dp_clip_scale_automatic(double sqnorm, uint32_t clip_units, int attempt);
+/* |z|^2 <= R^2, exactly. */
+bool dp_clip_holds(unsigned __int128 square, uint32_t clip_units);
 void dp_clip_piece(int32_t *z, const float *g, size_t n, double scale); /* scale 0 gives zeros */
 unsigned __int128 dp_grid_sqnorm(const int32_t *z, size_t n);
 

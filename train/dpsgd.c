@@ -1,56 +1,61 @@
 #include "train/dpsgd.h"
-#include "base/arena.h"
 #include "base/log.h"
-#include "base/rng.h"
-#include "crypto/hash.h"
 #include "crypto/secret.h"
 #include "privacy/clip.h"
 #include "privacy/decimal.h"
-#include "train/gemm.h"
+#include "train/augment.h"
+#include "train/block.h"
+#include "train/kernels.h"
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct bench { /* one thread's place of work */
-    nn_workspace *ws;
-    float *image; /* (C, H, W): an augmented copy */
-    float *one;   /* (n_weights): gradient of one image */
-    float *mean;  /* (n_weights): gradient of the patient */
-    int32_t *z;   /* (n_weights) */
-    int64_t *sum; /* (n_weights): over this thread's patients */
-} bench;
+enum { CHUNK = 1 << 14 /* coordinates that a thread takes at once where vectors are added */ };
+
+/* All that a phase of the plan needs. */
+typedef struct stage {
+    const nn_phase *phase;
+    nn_model *model;
+    size_t n; /* learned weights: coordinates of a gradient */
+    nn_clip clip;
+    nn_augment augment;
+    nn_packed weights;
+    fl_secret memory;      /* what follows here, and the places' gradients and sums */
+    fl_arena arena;        /* on memory */
+    float *w;              /* (n_weights) the local weights of the steps */
+    int64_t *flat;         /* (n_packed) the patients' sum in flat order */
+    size_t n_chosen_most;  /* patients, and one */
+    uint32_t *chosen;      /* patients of the step */
+    uint32_t *block_first; /* blocks of them: the first patient of each, and the end */
+    dp_noised *y;          /* noise, then the step's release */
+    dp_noise_crew crew;    /* who draws it */
+    unsigned n_places;
+    nn_place *places; /* of the threads */
+} stage;
 
 struct nn_trainer {
     nn_plan plan;
     const nn_dataset *data;
     fl_pool *pool;
-    nn_model *model;
-    size_t n; /* weights */
-    double clip_norm;
-    fl_hash augmentation_key;
-    fl_secret memory;   /* what follows here, and the benches: gradients, sums, choices */
-    fl_arena arena;     /* on memory */
-    float *w;           /* the local weights of the steps */
-    dp_noised *y;       /* noise, then the step's release */
-    dp_noise_crew crew; /* who draws it */
-    uint32_t *chosen;   /* patients of the step */
-    unsigned n_threads;
-    bench *benches;
+    nn_model *model; /* that learns everything, for whoever asks */
+    stage *stage;    /* of the last round */
 };
 
 /* What the threads of one step share; read only. */
 typedef struct step_job {
-    nn_trainer *t;
+    const nn_trainer *t;
+    stage *s;
     uint32_t round, step;
     const atomic_bool *cancel;
+    double scale; /* of the step's y in the weights */
 } step_job;
 
 /* --- memory ---------------------------------------------------------------------------------------------------- */
 
 static void log_kernel(void)
 {
-    fl_log(FL_INFO, "train", "matrix kernel=%s", nn_gemm_core());
+    fl_log(FL_INFO, "train", "kernels=%s", nn_kernels_chosen()->name);
 }
 
 static fl_code check_data(const nn_plan *plan, const nn_dataset *d, fl_err *err)
@@ -59,40 +64,132 @@ static fl_code check_data(const nn_plan *plan, const nn_dataset *d, fl_err *err)
         return fl_fail(err, FL_EREFUSED, "data set: images are %ux%ux%u, the plan wants %ux%ux%u", d->channels,
                        d->height, d->width, plan->channels, plan->height, plan->width);
     for (uint32_t i = 0; i < d->n_images; i++) {
-        if (d->labels[i] >= plan->n_classes)
+        if (plan->multi ? plan->n_classes < 32 && d->labels[i] >> plan->n_classes != 0
+                        : d->labels[i] >= plan->n_classes)
             return fl_fail(err, FL_EREFUSED, "data set: a label is %u, the plan has %u classes", d->labels[i],
                            plan->n_classes);
     }
     return FL_OK;
 }
 
-static fl_code make_benches(nn_trainer *t, fl_err *err)
+/* The phase of a round; what lies outside the plan's rounds is the first's or the last's. */
+static const nn_phase *phase_of(const nn_plan *plan, uint32_t round)
 {
-    t->benches = calloc(t->n_threads, sizeof *t->benches);
-    if (!t->benches)
-        return fl_fail(err, FL_EENV, "training: out of memory");
-    size_t image = nn_dataset_image_size(t->data) * sizeof(float), floats = t->n * sizeof(float);
-    size_t sums = t->n * sizeof(int64_t), chosen = t->data->n_patients * sizeof(uint32_t);
-    size_t each = fl_arena_round(image) + 2 * fl_arena_round(floats) + fl_arena_round(t->n * sizeof(int32_t)) +
-                  fl_arena_round(sums);
-    size_t all = t->n_threads * each + fl_arena_round(floats) + fl_arena_round(chosen);
-    fl_code rc = fl_secret_init(&t->memory, all, err);
-    if (rc != FL_OK)
-        return rc;
-    fl_arena_on(&t->arena, t->memory.bytes, all);
-    t->w = fl_arena_cut(&t->arena, floats);
-    t->chosen = fl_arena_cut(&t->arena, chosen);
-    for (unsigned i = 0; i < t->n_threads; i++) {
-        bench *b = &t->benches[i];
-        b->image = fl_arena_cut(&t->arena, image);
-        b->one = fl_arena_cut(&t->arena, floats);
-        b->mean = fl_arena_cut(&t->arena, floats);
-        b->z = fl_arena_cut(&t->arena, t->n * sizeof(int32_t));
-        b->sum = fl_arena_cut(&t->arena, sums);
-        rc = nn_workspace_create(&b->ws, t->model, err);
-        if (rc != FL_OK)
-            return rc;
+    for (uint32_t i = 0; i + 1 < plan->n_phases; i++) {
+        if (round < plan->phases[i + 1].first)
+            return &plan->phases[i];
     }
+    return &plan->phases[plan->n_phases - 1];
+}
+
+static fl_code make_model(nn_model **m, const nn_plan *plan, const nn_phase *phase, fl_err *err)
+{
+    float class_weights[NN_PLAN_MAX_CLASSES];
+    bool has_weights = false;
+    FL_TRY(nn_model_create(m, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes, err));
+    for (uint32_t c = 0; c < plan->n_classes && c < NN_PLAN_MAX_CLASSES; c++) {
+        class_weights[c] = (float)plan->class_weights[c];
+        has_weights |= class_weights[c] != 0 && class_weights[c] != 1;
+    }
+    const nn_aim aim = {.learn = phase->learn[0] ? phase->learn : "all",
+                        .loss = (nn_loss_kind)phase->loss,
+                        .at = phase->loss_at,
+                        .class_weights = has_weights ? class_weights : NULL};
+    return nn_model_aim(*m, &aim, err);
+}
+
+static void close_stage(stage *s)
+{
+    if (!s)
+        return;
+    for (unsigned i = 0; s->places && i < s->n_places; i++)
+        nn_place_fini(&s->places[i]);
+    free(s->places);
+    nn_packed_fini(&s->weights);
+    fl_arena_fini(&s->arena);
+    fl_secret_fini(&s->memory);
+    dp_noise_crew_fini(&s->crew);
+    dp_noised_destroy(s->y);
+    nn_model_destroy(s->model);
+    free(s);
+}
+
+static size_t shared_size(const stage *s, uint32_t n_patients, unsigned n_threads)
+{
+    return fl_arena_round(nn_model_n_weights(s->model) * sizeof(float)) +
+           2 * fl_arena_round((n_patients + 1) * sizeof(uint32_t)) +
+           (n_threads == 1 ? fl_arena_round(s->model->n_packed * sizeof(int64_t)) : 0);
+}
+
+/* Bytes of a stage. Part of it may never be touched. */
+static size_t stage_size(const stage *s, uint32_t n_patients, unsigned n_threads)
+{
+    return shared_size(s, n_patients, n_threads) + (s->n + s->phase->probe) * sizeof(int64_t) +
+           n_threads * nn_place_size(s->model) + (s->model->n_pack + s->model->n_transposed) * sizeof(float);
+}
+
+static fl_code check_memory(const stage *s, uint32_t n_patients, unsigned n_threads, fl_err *err)
+{
+    const size_t needed = stage_size(s, n_patients, n_threads), available = fl_memory_available();
+    if (needed <= available)
+        return FL_OK;
+    return fl_fail(
+        err, FL_EREFUSED,
+        "training: the model needs %zu MiB with %u threads, %zu MiB are free: fewer threads or a smaller model",
+        (needed >> 20) + 1, n_threads, available >> 20);
+}
+
+static fl_code make_memory(nn_trainer *t, stage *s, fl_err *err)
+{
+    const uint32_t n_patients = t->data->n_patients;
+    const unsigned n_threads = fl_pool_threads(t->pool);
+    s->places = calloc(n_threads, sizeof *s->places);
+    if (!s->places)
+        return fl_fail(err, FL_EENV, "training: out of memory");
+    s->n_places = n_threads;
+    const size_t all = shared_size(s, n_patients, n_threads) + n_threads * nn_place_secret_size(s->model);
+    FL_TRY(fl_secret_init(&s->memory, all, err));
+    fl_arena_on(&s->arena, s->memory.bytes, all);
+    s->w = fl_arena_cut(&s->arena, nn_model_n_weights(s->model) * sizeof *s->w);
+    s->n_chosen_most = n_patients + (size_t)1;
+    s->chosen = fl_arena_cut(&s->arena, (n_patients + 1) * sizeof *s->chosen);
+    s->block_first = fl_arena_cut(&s->arena, (n_patients + 1) * sizeof *s->block_first);
+    for (unsigned i = 0; i < n_threads; i++)
+        FL_TRY(nn_place_init(&s->places[i], s->model, &s->arena, err));
+    s->flat = n_threads > 1 ? s->places[1].sum : fl_arena_cut(&s->arena, s->model->n_packed * sizeof *s->flat);
+    FL_TRY(nn_packed_init(&s->weights, s->model, true, err));
+    FL_TRY(dp_noised_create(&s->y, s->n + s->phase->probe, err));
+    if (t->plan.is_private)
+        FL_TRY(dp_noise_crew_init(&s->crew, s->phase->noise_variance, t->pool, err));
+    return FL_OK;
+}
+
+static fl_code open_stage(nn_trainer *t, const nn_phase *phase, fl_err *err)
+{
+    double clip_norm;
+    stage *s = calloc(1, sizeof *s);
+    if (!s)
+        return fl_fail(err, FL_EENV, "training: out of memory");
+    const bool is_number = dp_decimal_value(&clip_norm, phase->clip_norm);
+    assert(is_number); /* a plan was checked when it was read */
+    (void)is_number;
+    s->phase = phase;
+    s->clip = (nn_clip){clip_norm, phase->clip_units, phase->clipping == NN_CLIP_AUTOMATIC};
+    s->augment = (nn_augment){nn_augment_key(t->plan.seed), phase->mirror, phase->shift, false};
+    fl_code rc = make_model(&s->model, &t->plan, phase, err);
+    if (rc == FL_OK) {
+        s->n = nn_model_n_learned(s->model);
+        for (uint32_t i = 0; i < s->model->spec.n_layers; i++)
+            s->augment.draws |= s->model->spec.layers[i].kind->uses_key;
+        rc = check_memory(s, t->data->n_patients, fl_pool_threads(t->pool), err);
+    }
+    if (rc == FL_OK)
+        rc = make_memory(t, s, err);
+    if (rc != FL_OK) {
+        close_stage(s);
+        return rc;
+    }
+    t->stage = s;
     return FL_OK;
 }
 
@@ -107,26 +204,15 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
     if (!t)
         return fl_fail(err, FL_EENV, "training: out of memory");
     t->plan = *plan;
+    nn_plan_settle(&t->plan);
     t->data = dataset;
     t->pool = pool;
-    t->n_threads = fl_pool_threads(pool);
-    bool is_number = dp_decimal_value(&t->clip_norm, plan->clip_norm);
-    assert(is_number); /* a plan was checked when it was read */
-    (void)is_number;
-    uint8_t seed[8];
-    for (int i = 0; i < 8; i++)
-        seed[i] = (uint8_t)(plan->seed >> (8 * i));
-    static const char domain[] = "cordon augmentation v1";
-    t->augmentation_key = fl_sha256_2(domain, sizeof domain, seed, sizeof seed);
     rc = nn_model_create(&t->model, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes, err);
-    if (rc == FL_OK) {
-        t->n = nn_model_n_weights(t->model);
-        rc = make_benches(t, err);
+    for (uint32_t i = t->plan.n_phases; rc == FL_OK && i-- > 0;) { /* each must fit; the first one stays */
+        close_stage(t->stage);
+        t->stage = NULL;
+        rc = open_stage(t, &t->plan.phases[i], err);
     }
-    if (rc == FL_OK)
-        rc = dp_noised_create(&t->y, t->n + plan->probe, err);
-    if (rc == FL_OK && plan->is_private)
-        rc = dp_noise_crew_init(&t->crew, plan->noise_variance, pool, err);
     if (rc != FL_OK) {
         nn_trainer_destroy(t);
         return rc;
@@ -140,13 +226,7 @@ void nn_trainer_destroy(nn_trainer *t)
 {
     if (!t)
         return;
-    for (unsigned i = 0; t->benches && i < t->n_threads; i++)
-        nn_workspace_destroy(t->benches[i].ws);
-    free(t->benches);
-    fl_arena_fini(&t->arena);
-    fl_secret_fini(&t->memory);
-    dp_noise_crew_fini(&t->crew);
-    dp_noised_destroy(t->y);
+    close_stage(t->stage);
     nn_model_destroy(t->model);
     free(t);
 }
@@ -156,144 +236,256 @@ const nn_model *nn_trainer_model(const nn_trainer *t)
     return t->model;
 }
 
-/* --- one patient ----------------------------------------------------------------------------------------------- */
+/* --- one block of patients ------------------------------------------------------------------------------------- */
 
-static void put_u32(uint8_t *at, uint32_t value)
+static uint32_t n_images_of(const nn_trainer *t, uint32_t patient)
 {
-    for (int i = 0; i < 4; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
+    return t->data->patient_first[patient + 1] - t->data->patient_first[patient];
 }
 
-static uint64_t get_u64(const uint8_t *at)
+/* So many passes of an image make a patient's gradient: one for each image and copy. */
+static uint64_t n_passes_of(const step_job *job, uint32_t patient)
 {
-    uint64_t value = 0;
-    for (int i = 0; i < 8; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
+    return (uint64_t)n_images_of(job->t, patient) * job->s->phase->augmentations;
 }
 
-static uint32_t moved(uint32_t at, int by, uint32_t size)
+/* Passes [from, from + n) of the patient become images [at, at + n) of the block, up to the slopes of their losses. */
+static void load_passes(nn_place *p, const step_job *job, uint32_t patient, uint64_t from, uint32_t n, uint32_t at)
 {
-    int64_t to = (int64_t)at + by;
-    return to < 0 ? 0 : to >= size ? size - 1 : (uint32_t)to;
-}
-
-/* The PRF of (patient, image within the patient, round, step, copy) decides mirror and shift. */
-static const float *augment(const nn_trainer *t, bench *b, uint32_t patient, uint32_t image, uint32_t copy,
-                            const step_job *job)
-{
-    const nn_dataset *d = t->data;
-    const float *x = d->images + (d->patient_first[patient] + (size_t)image) * nn_dataset_image_size(d);
-    if (!t->plan.mirror && t->plan.shift == 0)
-        return x;
-    uint8_t message[48];
-    memcpy(message, d->patient_key[patient], 32);
-    put_u32(message + 32, image);
-    put_u32(message + 36, job->round);
-    put_u32(message + 40, job->step);
-    put_u32(message + 44, copy);
-    fl_hash h = fl_hmac(t->augmentation_key.bytes, message, sizeof message);
-    fl_rng rng;
-    fl_rng_init(&rng, get_u64(h.bytes), get_u64(h.bytes + 8));
-    bool mirror = fl_rng_below(&rng, 2) == 1 && t->plan.mirror;
-    int range = 2 * (int)t->plan.shift + 1;
-    int down = (int)fl_rng_below(&rng, (uint64_t)range) - (int)t->plan.shift;
-    int right = (int)fl_rng_below(&rng, (uint64_t)range) - (int)t->plan.shift;
-    float *out = b->image;
-    for (uint32_t c = 0; c < d->channels; c++, x += (size_t)d->height * d->width) {
-        for (uint32_t i = 0; i < d->height; i++) {
-            const float *row = x + (size_t)moved(i, -down, d->height) * d->width;
-            for (uint32_t j = 0; j < d->width; j++)
-                *out++ = row[moved(mirror ? d->width - 1 - j : j, mirror ? right : -right, d->width)];
-        }
+    const uint32_t copies = job->s->phase->augmentations;
+    for (uint32_t i = 0; i < n; i++) {
+        const nn_augment_at which = {patient, (uint32_t)((from + i) / copies), (uint32_t)((from + i) % copies),
+                                     job->round, job->step};
+        nn_map map = nn_engine_input(p->engine, at + i);
+        uint64_t key;
+        nn_augment_image(&job->s->augment, &map, &key, job->t->data, which);
+        nn_engine_set_key(p->engine, at + i, key);
     }
-    return b->image;
 }
 
-/* b->mean = the mean over the patient's images and their augmentations, in their order. */
-static void patient_gradient(const nn_trainer *t, bench *b, uint32_t patient, const float *w, const step_job *job)
+static void start_slopes(nn_place *p, const step_job *job, uint32_t patient, uint64_t from, uint32_t n, uint32_t at)
 {
-    uint32_t first = t->data->patient_first[patient], n_images = t->data->patient_first[patient + 1] - first;
-    for (uint32_t i = 0; i < n_images; i++) {
-        for (uint32_t copy = 0; copy < t->plan.augmentations; copy++) {
-            bool is_first = i == 0 && copy == 0;
-            const float *x = augment(t, b, patient, i, copy, job);
-            nn_gradient(t->model, b->ws, w, is_first ? b->mean : b->one, NULL, x, t->data->labels[first + i]);
-            for (size_t j = 0; !is_first && j < t->n; j++)
-                b->mean[j] += b->one[j];
-        }
+    const nn_dataset *d = job->t->data;
+    const float mean = 1.0f / (float)n_passes_of(job, patient);
+    for (uint32_t i = 0; i < n; i++) {
+        const size_t image = d->patient_first[patient] + (size_t)((from + i) / job->s->phase->augmentations);
+        nn_engine_loss(p->engine, at + i, d->labels[image], mean);
     }
-    float scale = 1.0f / ((float)n_images * (float)t->plan.augmentations);
-    for (size_t j = 0; scale < 1 && j < t->n; j++)
-        b->mean[j] *= scale;
 }
-
-static void units_of(nn_trainer *t, bench *b, int32_t *z, uint32_t patient, const float *w, const step_job *job)
-{
-    patient_gradient(t, b, patient, w, job);
-    dp_clip_to_grid(z, b->mean, t->n, t->clip_norm, t->plan.clip_units);
-}
-
-void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *weights, uint32_t round, uint32_t step,
-                      unsigned thread)
-{
-    assert(patient < t->data->n_patients && thread < t->n_threads);
-    step_job job = {.t = t, .round = round, .step = step};
-    units_of(t, &t->benches[thread], z, patient, weights, &job);
-}
-
-/* --- a round --------------------------------------------------------------------------------------------------- */
 
 static bool is_cancelled(const atomic_bool *cancel)
 {
     return cancel && atomic_load_explicit(cancel, memory_order_relaxed);
 }
 
-static void add_patient(void *context, size_t index, unsigned thread)
+/* A patient with more passes than a block holds: the gradient goes on from block to block. */
+static void add_large_patient(nn_place *p, const step_job *job, uint32_t patient)
 {
-    const step_job *job = context;
-    nn_trainer *t = job->t;
-    bench *b = &t->benches[thread];
-    if (is_cancelled(job->cancel))
-        return;
-    units_of(t, b, b->z, t->chosen[index], t->w, job);
-    dp_sum_add(b->sum, b->z, t->n);
+    const uint64_t n_passes = n_passes_of(job, patient);
+    for (uint64_t from = 0; from < n_passes; from += p->images) {
+        const uint32_t n = n_passes - from < p->images ? (uint32_t)(n_passes - from) : p->images;
+        if (is_cancelled(job->cancel))
+            return;
+        p->shares[0] = (nn_share){
+            .n = n, .is_start = from == 0, .is_end = from + n == n_passes, .is_whole = true, .g = p->whole};
+        load_passes(p, job, patient, from, n, 0);
+        nn_engine_forward(p->engine, &job->s->weights, n, 0, job->s->model->n_run);
+        start_slopes(p, job, patient, from, n, 0);
+        nn_engine_backward(p->engine, &job->s->weights, n, p->shares, 1, true);
+    }
+    nn_place_add(p, &job->s->clip, 1);
 }
 
-/* t->y = what the step releases. The noise is there before the first patient is looked at. */
-static void release_step(nn_trainer *t, const step_job *job, fl_csprng *csprng)
+/* Patients that fit into a block together. */
+static void add_patients(nn_place *p, const step_job *job, const uint32_t *patients, uint32_t n_patients)
 {
-    if (t->plan.is_private)
-        dp_noised_draw_by(t->y, &t->crew);
+    const size_t kept = nn_engine_kept(p->engine);
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < n_patients; k++) {
+        const uint32_t n_own = (uint32_t)n_passes_of(job, patients[k]);
+        p->shares[k] = (nn_share){.first = n, .n = n_own, .is_start = true, .is_end = true, .g = p->g + k * kept};
+        load_passes(p, job, patients[k], 0, n_own, n);
+        n += n_own;
+    }
+    nn_engine_forward(p->engine, &job->s->weights, n, 0, job->s->model->n_run);
+    for (uint32_t k = 0; k < n_patients; k++)
+        start_slopes(p, job, patients[k], 0, p->shares[k].n, p->shares[k].first);
+    nn_engine_backward(p->engine, &job->s->weights, n, p->shares, n_patients, true);
+    nn_place_add(p, &job->s->clip, n_patients);
+}
+
+static void add_to_sum(nn_place *p, const step_job *job, const uint32_t *patients, uint32_t n_patients)
+{
+    if (n_patients == 1 && n_passes_of(job, patients[0]) > p->images)
+        add_large_patient(p, job, patients[0]);
     else
-        dp_noised_clear(t->y);
-    size_t n_chosen = dp_sample_patients(t->chosen, t->data->n_patients, t->plan.rate, csprng);
-    for (unsigned i = 0; i < t->n_threads; i++)
-        memset(t->benches[i].sum, 0, t->n * sizeof *t->benches[i].sum);
-    fl_pool_run(t->pool, n_chosen, add_patient, (void *)job);
-    for (unsigned i = 0; i < t->n_threads; i++)
-        dp_noised_add_sum(t->y, t->benches[i].sum, t->n);
+        add_patients(p, job, patients, n_patients);
+}
+
+/* Patients in a row, as many as a block holds; the blocks of a step are alike, and no fewer than threads. */
+static size_t cut_blocks(const step_job *job, size_t n_chosen)
+{
+    stage *s = job->s;
+    const uint64_t most = s->places[0].images;
+    uint64_t n_passes = 0, in_block = 0;
+    for (size_t i = 0; i < n_chosen; i++)
+        n_passes += n_passes_of(job, s->chosen[i]);
+    uint64_t n_wanted = (n_passes + most - 1) / most;
+    n_wanted = (n_wanted + s->n_places - 1) / s->n_places * s->n_places;
+    const uint64_t target = n_passes > 0 ? (n_passes + n_wanted - 1) / n_wanted : 1;
+    size_t n_blocks = 0;
+    for (size_t i = 0; i < n_chosen; i++) {
+        const uint64_t own = n_passes_of(job, s->chosen[i]);
+        if (i == 0 || in_block + own > target) {
+            s->block_first[n_blocks++] = (uint32_t)i;
+            in_block = 0;
+        }
+        in_block += own;
+    }
+    s->block_first[n_blocks] = (uint32_t)n_chosen;
+    return n_blocks;
+}
+
+/* --- a step ---------------------------------------------------------------------------------------------------- */
+
+static void add_block(void *context, size_t index, unsigned thread)
+{
+    const step_job *job = context;
+    const uint32_t first = job->s->block_first[index];
+    if (is_cancelled(job->cancel))
+        return;
+    add_to_sum(&job->s->places[thread], job, job->s->chosen + first, job->s->block_first[index + 1] - first);
+}
+
+/* The sums of all threads in the first one's; the others are zero again. */
+static void add_sums(void *context, size_t index, unsigned thread)
+{
+    const step_job *job = context;
+    const size_t at = index * CHUNK, left = job->s->model->n_packed - at, n = left < CHUNK ? left : CHUNK;
+    int64_t *sum = job->s->places[0].sum + at;
+    (void)thread;
+    for (unsigned i = 1; i < job->s->n_places; i++) {
+        int64_t *other = job->s->places[i].sum + at;
+        for (size_t j = 0; j < n; j++)
+            sum[j] += other[j];
+        memset(other, 0, n * sizeof *other);
+    }
+}
+
+enum { UNPACK_PIECES = 16 };
+
+static void unpack_piece(void *context, size_t index, unsigned thread)
+{
+    const step_job *job = context;
+    (void)thread;
+    nn_unpack_sum(job->s->model, job->s->flat, job->s->places[0].sum, (uint32_t)index, UNPACK_PIECES);
+}
+
+static void clear_sums(void *context, size_t index, unsigned thread)
+{
+    const step_job *job = context;
+    const size_t at = index * CHUNK, left = job->s->model->n_packed - at, n = left < CHUNK ? left : CHUNK;
+    (void)thread;
+    memset(job->s->places[0].sum + at, 0, n * sizeof(int64_t));
+    memset(job->s->flat + at, 0, n * sizeof(int64_t));
+}
+
+static size_t n_chunks(size_t n)
+{
+    return (n + CHUNK - 1) / CHUNK;
+}
+
+/* flat = the patients' sum. */
+static void collect_sum(nn_trainer *t, step_job *job)
+{
+    fl_pool_run(t->pool, n_chunks(job->s->model->n_packed), add_sums, job);
+    fl_pool_run(t->pool, UNPACK_PIECES, unpack_piece, job);
+}
+
+/* y = what the step releases. The noise is there before the first patient is looked at. */
+static void release_step(nn_trainer *t, step_job *job, fl_csprng *csprng)
+{
+    stage *s = job->s;
+    if (t->plan.is_private)
+        dp_noised_draw_by(s->y, &s->crew);
+    else
+        dp_noised_clear(s->y);
+    size_t n_chosen = dp_sample_patients(s->chosen, t->data->n_patients, s->phase->rate, csprng);
+    fl_pool_run(t->pool, cut_blocks(job, n_chosen), add_block, job);
+    collect_sum(t, job);
+    dp_noised_add_sum(s->y, s->flat, s->n);
+    fl_pool_run(t->pool, n_chunks(s->model->n_packed), clear_sums, job);
+}
+
+/* w -= scale * y, for the learned weights of a chunk. */
+static void step_weights(void *context, size_t index, unsigned thread)
+{
+    const step_job *job = context;
+    const int64_t *y = dp_noised_values(job->s->y);
+    const size_t from = index * CHUNK, end = from + CHUNK < job->s->n ? from + CHUNK : job->s->n;
+    size_t at = 0;
+    (void)thread;
+    for (size_t r = 0; r < nn_model_n_ranges(job->s->model) && at < end; r++) {
+        const nn_range range = nn_model_range(job->s->model, r);
+        float *w = job->s->w + range.offset;
+        for (size_t j = at > from ? at : from; j < at + range.size && j < end; j++)
+            w[j - at] = (float)(w[j - at] - job->scale * (double)y[j]);
+        at += range.size;
+    }
+}
+
+void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *weights, uint32_t round, uint32_t step,
+                      unsigned thread)
+{
+    stage *s = t->stage;
+    step_job job = {.t = t, .s = s, .round = round, .step = step};
+    assert(patient < t->data->n_patients && thread < s->n_places);
+    nn_packed_load(&s->weights, weights, NN_LOAD_ALL, NULL);
+    add_to_sum(&s->places[thread], &job, &patient, 1);
+    collect_sum(t, &job);
+    for (size_t i = 0; i < s->n; i++)
+        z[i] = (int32_t)s->flat[i];
+    fl_pool_run(t->pool, n_chunks(s->model->n_packed), clear_sums, &job);
+}
+
+/* --- a round --------------------------------------------------------------------------------------------------- */
+
+/* No gradient, sum or weight of the steps is left. The sums are zero already. */
+static void wipe(stage *s)
+{
+    fl_wipe(s->w, nn_model_n_weights(s->model) * sizeof *s->w);
+    fl_wipe(s->chosen, s->n_chosen_most * sizeof *s->chosen);
+    fl_wipe(s->block_first, s->n_chosen_most * sizeof *s->block_first);
+    for (unsigned i = 0; i < s->n_places; i++)
+        nn_place_wipe(&s->places[i]);
+    dp_noised_clear(s->y);
 }
 
 fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uint64_t declared_patients, uint32_t round,
                           fl_csprng *csprng, const atomic_bool *cancel, fl_err *err)
 {
+    const nn_phase *phase = phase_of(&t->plan, round);
     assert(declared_patients >= 1);
-    assert(!t->plan.is_private || t->plan.noise_variance > 0);
-    double scale = t->plan.local_learning_rate * nn_plan_grid(&t->plan) /
-                   (dp_rate_to_double(t->plan.rate) * (double)declared_patients);
-    memcpy(t->w, weights, t->n * sizeof *t->w);
+    assert(!t->plan.is_private || phase->noise_variance > 0);
     dp_noised_clear(u);
-    for (uint32_t k = 0; k < t->plan.local_steps && !is_cancelled(cancel); k++) {
-        step_job job = {.t = t, .round = round, .step = k, .cancel = cancel};
-        release_step(t, &job, csprng);
-        dp_noised_add(u, t->y);
-        const int64_t *y = dp_noised_values(t->y);
-        for (size_t j = 0; j < t->n; j++)
-            t->w[j] = (float)(t->w[j] - scale * (double)y[j]);
+    if (!t->stage || t->stage->phase != phase) {
+        close_stage(t->stage);
+        t->stage = NULL;
+        FL_TRY(open_stage(t, phase, err));
     }
-    fl_secret_wipe(&t->memory);
-    dp_noised_clear(t->y);
+    stage *s = t->stage;
+    const double scale = phase->local_learning_rate * nn_phase_grid(phase) /
+                         (dp_rate_to_double(phase->rate) * (double)declared_patients);
+    memcpy(s->w, weights, nn_model_n_weights(s->model) * sizeof *s->w);
+    for (uint32_t k = 0; k < phase->local_steps && !is_cancelled(cancel); k++) {
+        step_job job = {.t = t, .s = s, .round = round, .step = k, .cancel = cancel, .scale = scale};
+        nn_packed_load(&s->weights, s->w, k == 0 ? NN_LOAD_ALL : NN_LOAD_LEARNED, t->pool);
+        release_step(t, &job, csprng);
+        dp_noised_add(u, s->y);
+        if (k + 1 < phase->local_steps)
+            fl_pool_run(t->pool, n_chunks(s->n), step_weights, &job);
+    }
+    wipe(s);
     if (is_cancelled(cancel)) {
         dp_noised_clear(u);
         return fl_fail(err, FL_EBUSY, "training: cancelled");

@@ -1,57 +1,42 @@
 #include "train/model.h"
-#include "base/arena.h"
-#include "train/gemm.h"
-#include "train/loss.h"
-#include "train/spec.h"
+#include "train/graph.h"
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct nn_model {
-    nn_spec spec;
-    uint32_t first_learned; /* nothing below it is learned, so no gradient is carried further down */
-    uint32_t n_run;         /* layers up to the one whose output the loss reads */
-    nn_loss_kind loss;
-    float *class_weights; /* (n_classes) or NULL */
-    size_t n_learned;
-    size_t n_floats;  /* outputs and kept values of all layers */
-    size_t n_widest;  /* the largest input of a layer */
-    size_t n_scratch; /* the largest scratch */
-};
-
-struct nn_workspace {
-    fl_arena arena;
-    float *values;   /* outputs and kept values, at the layers' offsets */
-    float *slope[2]; /* d loss / d output and d input, swapped on the way down */
-    float *scratch;
-    float *logits;
-    float *all; /* (n_weights): the gradient of everything, when only a part is learned */
-};
-
 /* --- building -------------------------------------------------------------------------------------------------- */
 
-/* Where everything lies in a workspace. */
-static fl_code place_layer(nn_model *m, nn_layer *l, uint32_t i, fl_err *err)
+static nn_conv_shape conv_shape_of(const nn_layer *l)
 {
-    if (l->n_inputs != 1 || l->from[0] != (int32_t)i - 1)
-        return fl_fail(err, FL_EFORMAT, "layer %u (%s): its input is not the line before", i + 1, l->kind->name);
-    if (!l->kind->forward || (l->pad > 0 && (l->kind == &nn_maxpool || l->kind == &nn_avgpool)))
-        return fl_fail(err, FL_EFORMAT, "layer %u (%s): nobody computes it", i + 1, l->kind->name);
-    l->out_at = m->n_floats;
-    l->kept_at = l->out_at + l->n_out;
-    m->n_floats = l->kept_at + (size_t)l->n_kept;
-    m->n_widest = l->n_in > m->n_widest ? l->n_in : m->n_widest;
-    m->n_widest = l->n_out > m->n_widest ? l->n_out : m->n_widest;
-    m->n_scratch = l->n_scratch > m->n_scratch ? (size_t)l->n_scratch : m->n_scratch;
-    return FL_OK;
+    nn_conv_shape s = {l->in.C,     l->in.H,   l->in.W, l->channels, l->kernel_h,
+                       l->kernel_w, l->stride, l->pad,  1,           l->has_bias};
+    if (l->kind == &nn_linear) {
+        s.kernel_h = l->in.H;
+        s.kernel_w = l->in.W;
+        s.stride = 1;
+        s.pad = 0;
+    }
+    return s;
 }
 
-static fl_code place_layers(nn_model *m, fl_err *err)
+static void plan_nodes(nn_model *m)
 {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++)
-        FL_TRY(place_layer(m, &m->spec.layers[i], i, err));
-    return nn_model_aim(m, &(nn_aim){.learn = "all"}, err);
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const nn_layer *l = &m->spec.layers[i];
+        nn_node *node = &m->nodes[i];
+        node->n_packed = (l->n_weights + 15) / 16 * 16;
+        node->is_conv = l->kind == &nn_conv || l->kind == &nn_linear;
+        if (!node->is_conv)
+            continue;
+        const nn_conv_shape shape = conv_shape_of(l);
+        node->conv = nn_conv_plan(&shape);
+        node->n_packed = node->conv.n_packed;
+        node->weights_at = m->n_pack;
+        node->transposed_at = m->n_transposed;
+        m->n_pack += (node->conv.n_packed + 15) / 16 * 16;
+        m->n_transposed += (node->conv.n_transposed + 15) / 16 * 16;
+    }
 }
 
 fl_code nn_model_create(nn_model **out, const char *spec, uint32_t channels, uint32_t height, uint32_t width,
@@ -64,13 +49,14 @@ fl_code nn_model_create(nn_model **out, const char *spec, uint32_t channels, uin
         return fl_fail(err, FL_EFORMAT, "model: %u classes, expected 2 to 65536", n_classes);
     if ((uint64_t)channels * height * width > NN_MAX_VALUES)
         return fl_fail(err, FL_EFORMAT, "model: input has more than %u values", NN_MAX_VALUES);
-    nn_gemm_start();
     nn_model *m = calloc(1, sizeof *m);
     fl_code rc = m ? FL_OK : fl_fail(err, FL_EENV, "model: out of memory");
     if (rc == FL_OK)
         rc = nn_spec_read(&m->spec, spec, (nn_shape){channels, height, width}, n_classes, err);
-    if (rc == FL_OK)
-        rc = place_layers(m, err);
+    if (rc == FL_OK) {
+        plan_nodes(m);
+        rc = nn_model_aim(m, &(nn_aim){.learn = "all"}, err);
+    }
     if (rc != FL_OK)
         nn_model_destroy(m);
     else
@@ -157,13 +143,21 @@ static fl_code check_loss(const nn_model *m, const nn_aim *aim, fl_err *err)
 /* What follows from the flags of the layers. */
 static void count_learned(nn_model *m)
 {
-    m->n_learned = 0;
+    m->n_learned = m->n_packed = 0;
     m->first_learned = m->spec.n_layers;
-    for (uint32_t i = m->spec.n_layers; i-- > 0;) {
-        if (m->spec.layers[i].is_learned) {
-            m->first_learned = i;
-            m->n_learned += m->spec.layers[i].n_weights;
-        }
+    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
+        const nn_layer *l = &m->spec.layers[i];
+        nn_node *node = &m->nodes[i];
+        node->has_slope = l->is_learned;
+        for (uint32_t k = 0; k < l->n_inputs; k++)
+            node->has_slope |= l->from[k] >= 0 && m->nodes[l->from[k]].has_slope;
+        if (!l->is_learned)
+            continue;
+        m->first_learned = i < m->first_learned ? i : m->first_learned;
+        node->packed_at = m->n_packed;
+        node->learned_at = m->n_learned;
+        m->n_packed += node->n_packed;
+        m->n_learned += l->n_weights;
     }
 }
 
@@ -291,116 +285,6 @@ fl_code nn_weights_read(float *w, size_t n, const uint8_t *bytes, size_t n_bytes
     return FL_OK;
 }
 
-/* --- one image ------------------------------------------------------------------------------------------------- */
-
-fl_code nn_workspace_create(nn_workspace **out, const nn_model *m, fl_err *err)
-{
-    *out = NULL;
-    nn_workspace *ws = calloc(1, sizeof *ws);
-    if (!ws)
-        return fl_fail(err, FL_EENV, "model: out of memory");
-    size_t values = m->n_floats * sizeof(float), slope = m->n_widest * sizeof(float);
-    size_t scratch = m->n_scratch * sizeof(float), logits = m->spec.n_classes * sizeof(float);
-    size_t all = m->n_learned < m->spec.n_weights ? m->spec.n_weights * sizeof(float) : 0;
-    size_t total = fl_arena_round(values) + 2 * fl_arena_round(slope) + fl_arena_round(scratch) +
-                   fl_arena_round(logits) + fl_arena_round(all);
-    fl_code rc = fl_arena_init(&ws->arena, total, err);
-    if (rc != FL_OK) {
-        free(ws);
-        return rc;
-    }
-    ws->values = fl_arena_cut(&ws->arena, values);
-    ws->slope[0] = fl_arena_cut(&ws->arena, slope);
-    ws->slope[1] = fl_arena_cut(&ws->arena, slope);
-    ws->scratch = fl_arena_cut(&ws->arena, scratch);
-    ws->logits = fl_arena_cut(&ws->arena, logits);
-    ws->all = all > 0 ? fl_arena_cut(&ws->arena, all) : NULL;
-    *out = ws;
-    return FL_OK;
-}
-
-void nn_workspace_destroy(nn_workspace *ws)
-{
-    if (!ws)
-        return;
-    fl_arena_fini(&ws->arena);
-    free(ws);
-}
-
-size_t nn_workspace_size(const nn_workspace *ws)
-{
-    return sizeof *ws + ws->arena.size;
-}
-
-static const float *input_of(const nn_model *m, const nn_workspace *ws, uint32_t i, const float *image)
-{
-    return i == 0 ? image : ws->values + m->spec.layers[i - 1].out_at;
-}
-
-static const float *run_layers(const nn_model *m, nn_workspace *ws, const float *w, const float *image, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        const nn_layer *l = &m->spec.layers[i];
-        l->kind->forward(l, ws->values + l->out_at, ws->values + l->kept_at, ws->scratch, input_of(m, ws, i, image),
-                         w + l->weights_at);
-    }
-    return ws->values + m->spec.layers[n - 1].out_at;
-}
-
-void nn_forward(const nn_model *m, nn_workspace *ws, const float *w, float *logits, const float *image)
-{
-    memcpy(logits, run_layers(m, ws, w, image, m->spec.n_layers), m->spec.n_classes * sizeof *logits);
-}
-
-/* d: the slope of the loss at the output y of the last layer that is run. Returns the loss. */
-static double loss_of(const nn_model *m, float *d, const float *y, uint32_t label)
-{
-    if (m->loss == NN_LOSS_SQUARES)
-        return nn_loss_squares(d, y, m->spec.layers[m->n_run - 1].n_out);
-    if (m->loss == NN_LOSS_BINARY)
-        return nn_loss_binary(d, y, m->spec.n_classes, label, m->class_weights);
-    return nn_loss_softmax(d, y, m->spec.n_classes, label, m->class_weights);
-}
-
-/* The learned pieces of the gradient of everything. What lies behind the loss has none. */
-static void pick_learned(const nn_model *m, float *g, const float *all)
-{
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        const nn_layer *l = &m->spec.layers[i];
-        if (!l->is_learned)
-            continue;
-        if (i < m->n_run)
-            memcpy(g, all + l->weights_at, l->n_weights * sizeof *g);
-        else
-            memset(g, 0, l->n_weights * sizeof *g);
-        g += l->n_weights;
-    }
-}
-
-void nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
-                 uint32_t label)
-{
-    float *all = ws->all ? ws->all : g, *dy = ws->slope[0], *dx = ws->slope[1];
-    double value = loss_of(m, dy, run_layers(m, ws, w, image, m->n_run), label);
-    if (loss)
-        *loss = value;
-    for (uint32_t i = m->n_run; i-- > m->first_learned;) {
-        const nn_layer *l = &m->spec.layers[i];
-        l->kind->backward(l, i > m->first_learned ? dx : NULL, all + l->weights_at, ws->values + l->kept_at,
-                          ws->scratch, input_of(m, ws, i, image), ws->values + l->out_at, dy, w + l->weights_at);
-        float *swap = dy;
-        dy = dx;
-        dx = swap;
-    }
-    if (ws->all)
-        pick_learned(m, g, all);
-    else
-        for (uint32_t i = m->n_run; i < m->spec.n_layers; i++)
-            memset(g + m->spec.layers[i].weights_at, 0, m->spec.layers[i].n_weights * sizeof *g);
-}
-
-/* --- looking inside --------------------------------------------------------------------------------------------- */
-
 size_t nn_model_n_layers(const nn_model *m)
 {
     return m->spec.n_layers;
@@ -411,34 +295,6 @@ nn_layer_view nn_model_layer(const nn_model *m, size_t index)
     assert(index < m->spec.n_layers);
     const nn_layer *l = &m->spec.layers[index];
     return (nn_layer_view){l->name, l->kind->name, l->out};
-}
-
-fl_code nn_activation(float *y, float *slope, float *logits, const nn_model *m, nn_workspace *ws, const float *w,
-                      const float *image, size_t layer, uint32_t class, fl_err *err)
-{
-    const uint32_t n = m->spec.n_layers;
-    const nn_layer *at = &m->spec.layers[layer];
-    assert(layer < n && class < m->spec.n_classes);
-    float *dw = malloc((m->spec.n_weights + 1) * sizeof *dw), *dy = ws->slope[0], *dx = ws->slope[1]; /* dw: unread */
-    if (!dw)
-        return fl_fail(err, FL_EENV, "model: out of memory");
-    const float *last = run_layers(m, ws, w, image, n);
-    if (logits)
-        memcpy(logits, last, m->spec.n_classes * sizeof *logits);
-    memset(dy, 0, m->spec.n_classes * sizeof *dy);
-    dy[class] = 1;
-    for (uint32_t i = n; i-- > layer + 1;) {
-        const nn_layer *l = &m->spec.layers[i];
-        l->kind->backward(l, dx, dw, ws->values + l->kept_at, ws->scratch, input_of(m, ws, i, image),
-                          ws->values + l->out_at, dy, w + l->weights_at);
-        float *swap = dy;
-        dy = dx;
-        dx = swap;
-    }
-    memcpy(y, ws->values + at->out_at, at->n_out * sizeof *y);
-    memcpy(slope, dy, at->n_out * sizeof *slope);
-    free(dw);
-    return FL_OK;
 }
 
 void nn_softmax(float *p, const float *logits, uint32_t n)

@@ -14,7 +14,9 @@
 #include "privacy/empirical.h"
 #include "privacy/noise_crew.h"
 #include "privacy/pld.h"
+#include "train/block.h"
 #include "train/dpsgd.h"
+#include "train/loss.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -26,8 +28,9 @@
 
 #include <cmocka.h>
 
-#define UNITS 4096u /* R */
-#define LOUD  1e4f  /* a pixel that makes any gradient longer than the clip of 1 */
+#define UNITS  4096u      /* R */
+#define CANARY 14.142136f /* a pixel whose gradient is ten clips long, when two classes are alike */
+#define LOUD   1e4f       /* a pixel that makes any gradient longer than the clip of 1 */
 
 static enum {
     NOTHING,
@@ -54,18 +57,18 @@ static fl_csprng dice; /* of the faults */
 
 void __real_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n);
 void __wrap_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n);
-void __real_dp_sum_add(int64_t *sum, const int32_t *z, size_t d);
-void __wrap_dp_sum_add(int64_t *sum, const int32_t *z, size_t d);
-void __real_dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uint32_t clip_units);
-void __wrap_dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uint32_t clip_units);
+void __real_nn_place_add(nn_place *p, const nn_clip *clip, uint32_t n_shares);
+void __wrap_nn_place_add(nn_place *p, const nn_clip *clip, uint32_t n_shares);
+double __real_dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units, int attempt);
+double __wrap_dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units, int attempt);
+bool __real_dp_clip_holds(unsigned __int128 square, uint32_t clip_units);
+bool __wrap_dp_clip_holds(unsigned __int128 square, uint32_t clip_units);
 size_t __real_dp_sample_patients(uint32_t *chosen, uint32_t n_patients, dp_rate q, fl_csprng *r);
 size_t __wrap_dp_sample_patients(uint32_t *chosen, uint32_t n_patients, dp_rate q, fl_csprng *r);
 double __real_dp_rate_to_double(dp_rate q);
 double __wrap_dp_rate_to_double(dp_rate q);
-void __real_nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
-                        uint32_t label);
-void __wrap_nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
-                        uint32_t label);
+double __real_nn_loss_softmax(float *d, const float *y, uint32_t n, uint32_t label, const float *class_weights);
+double __wrap_nn_loss_softmax(float *d, const float *y, uint32_t n, uint32_t label, const float *class_weights);
 void __real_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noised *u, const dp_noised *cells);
 void __wrap_dp_update_pack(uint8_t *bytes, const dp_update_shape *shape, const dp_noised *u, const dp_noised *cells);
 
@@ -93,43 +96,50 @@ void __wrap_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n)
         memcpy(first, out, n * sizeof *out), is_kept = true;
 }
 
-void __wrap_dp_sum_add(int64_t *sum, const int32_t *z, size_t d)
+void __wrap_nn_place_add(nn_place *p, const nn_clip *clip, uint32_t n_shares)
 {
-    static int64_t noise[8192];
-    __real_dp_sum_add(sum, z, d);
+    static int64_t noise[65536];
+    __real_nn_place_add(p, clip, n_shares);
     if (broken != NOISE_PER_PATIENT)
         return;
-    assert_true(d <= 8192);
-    dp_noise_fill(noise, d, (uint64_t)UNITS * UNITS, &dice);
-    for (size_t i = 0; i < d; i++)
-        sum[i] += noise[i];
+    assert_true(p->n_packed <= 65536);
+    for (uint32_t s = 0; s < n_shares; s++) {
+        dp_noise_fill(noise, p->n_packed, (uint64_t)UNITS * UNITS, &dice);
+        for (size_t i = 0; i < p->n_packed; i++)
+            p->sum[i] += noise[i];
+    }
 }
 
-void __wrap_dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uint32_t clip_units)
+double __wrap_dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units, int attempt)
 {
     if (broken == NO_CLIP || broken == CLIP_PER_IMAGE)
-        dp_clip_piece(z, g, d, clip_units / clip_norm);
-    else if (broken == CLIP_PER_TENSOR) {
-        __real_dp_clip_to_grid(z, g, d / 2, clip_norm, clip_units);
-        __real_dp_clip_to_grid(z + d / 2, g + d / 2, d - d / 2, clip_norm, clip_units);
-    } else
-        __real_dp_clip_to_grid(z, g, d, clip_norm, broken == CLIP_TWICE_AS_LONG ? 2 * clip_units : clip_units);
+        return isfinite(squared_norm) ? clip_units / clip_norm : 0;
+    if (broken == CLIP_PER_TENSOR) /* of two tensors that are equally long */
+        squared_norm /= 2;
+    return __real_dp_clip_scale(squared_norm, clip_norm, broken == CLIP_TWICE_AS_LONG ? 2 * clip_units : clip_units,
+                                attempt);
 }
 
-/* Each image clipped by itself, and the sum over the patient's images instead of the mean. */
-void __wrap_nn_gradient(const nn_model *m, nn_workspace *ws, const float *w, float *g, double *loss, const float *image,
-                        uint32_t label)
+/* Whoever forgets the clip forgets to look at what it made, too. */
+bool __wrap_dp_clip_holds(unsigned __int128 square, uint32_t clip_units)
 {
-    __real_nn_gradient(m, ws, w, g, loss, image, label);
+    if (broken == NO_CLIP || broken == CLIP_PER_IMAGE || broken == CLIP_PER_TENSOR || broken == CLIP_TWICE_AS_LONG)
+        return true;
+    return __real_dp_clip_holds(square, clip_units);
+}
+
+/* Each image clipped by itself, and the sum over the patient's images instead of the mean. An image of one pixel has the
+ * gradient d * pixel. */
+double __wrap_nn_loss_softmax(float *d, const float *y, uint32_t n, uint32_t label, const float *class_weights)
+{
+    double loss = __real_nn_loss_softmax(d, y, n, label, class_weights), squares = 0;
     if (broken != CLIP_PER_IMAGE)
-        return;
-    double squares = 0;
-    size_t n = nn_model_n_weights(m);
-    for (size_t i = 0; i < n; i++)
-        squares += (double)g[i] * g[i];
-    double factor = n_images_of_canary / fmax(sqrt(squares), 1);
-    for (size_t i = 0; i < n; i++)
-        g[i] = (float)(g[i] * factor);
+        return loss;
+    for (uint32_t c = 0; c < n; c++)
+        squares += (double)d[c] * d[c] * CANARY * CANARY;
+    for (uint32_t c = 0; c < n; c++)
+        d[c] = (float)(d[c] * n_images_of_canary / fmax(sqrt(squares), 1));
+    return loss;
 }
 
 size_t __wrap_dp_sample_patients(uint32_t *chosen, uint32_t n_patients, dp_rate q, fl_csprng *r)
@@ -360,7 +370,7 @@ static bool nobody_weighs_more_than_the_clip(uint32_t n_images)
 {
     hospital *h = open_hospital(1, 2, "1", 0.0625, 1);
     n_images_of_canary = n_images;
-    admit(h, 10 * (float)sqrt(2), 0, 0, n_images); /* dy = (-1/2, 1/2): the gradient's norm is pixel / sqrt(2) */
+    admit(h, CANARY, 0, 0, n_images); /* dy = (-1/2, 1/2): the gradient's norm is pixel / sqrt(2) */
     bool is_sound = projection(release(h)) < 1.5;
     close_hospital(h);
     return is_sound;

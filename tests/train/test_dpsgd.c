@@ -148,6 +148,57 @@ static void a_patient_alone_or_in_any_company_gives_the_same_bits(void **state)
     assert_true(largest > 100); /* the comparison was not of zeros */
 }
 
+/* Kept or made twice in tiles, in blocks of any size, with every set of kernels that fuses: the same integers. */
+static void every_way_of_making_gradients_gives_the_same_integers(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {
+        spec, "linear classes",
+        "conv 3x3 20 stride 2 pad 1\nsilu\nconv 3x3 70\ngroupnorm 2\nrelu\nlinear 9\ntanh\nlinear classes",
+        "conv 3x3 16 pad 1 as a\nrelu\nconv 3x3 16 pad 1 nobias\ngroupnorm 4\nadd a\nrelu\ndropout "
+        "0.3\nglobalpool\nlinear classes"};
+    static const char *const ways[] = {"kept:1", "kept:8", "tiles:1", "tiles:2", "tiles:16", "chosen:4"};
+    static const uint32_t patients[] = {1, 2, 3, 5, 8};
+    static float w[30000];
+    static int32_t z[30000], first[30000];
+    static int64_t u[30000], first_u[30000];
+    nn_dataset d = a_dataset(patients, 5);
+    fl_pool *pool = a_pool(2);
+    some_weights(w, 30000, 8);
+    for (size_t k = 0; k < sizeof specs / sizeof specs[0]; k++) {
+        nn_plan p = a_plan();
+        nn_model *m;
+        fl_err err;
+        strcpy(p.spec, specs[k]);
+        p.is_private = false;
+        if (nn_model_create(&m, p.spec, 1, SIDE, SIDE, 2, &err) != FL_OK)
+            fail_msg("%s", err.text);
+        p.n_weights = (uint32_t)nn_model_n_weights(m);
+        nn_model_destroy(m);
+        assert_true(p.n_weights <= 30000);
+        for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+            setenv("CORDON_GRADIENTS", ways[i], 1);
+            nn_trainer *t = a_trainer(&p, &d, pool);
+            nn_patient_units(t, z, 1, w, 2, 0, i % 2); /* three images, two copies each */
+            update(t, &p, u, w, 5, 1);
+            if (i == 0) {
+                memcpy(first, z, sizeof z);
+                memcpy(first_u, u, sizeof u);
+            }
+            if (memcmp(first, z, p.n_weights * sizeof *z) != 0 || memcmp(first_u, u, p.n_weights * sizeof *u) != 0)
+                fail_msg("%s: %s differs from %s", specs[k], ways[i], ways[0]);
+            nn_trainer_destroy(t);
+        }
+        int n_large = 0;
+        for (uint32_t i = 0; i < p.n_weights; i++)
+            n_large += abs(first[i]) > 10;
+        assert_true(n_large > 20);
+    }
+    unsetenv("CORDON_GRADIENTS");
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
 static void an_update_is_the_exact_sum_of_the_patients(void **state)
 {
     (void)state;
@@ -474,6 +525,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_patient_alone_or_in_any_company_gives_the_same_bits),
+        cmocka_unit_test(every_way_of_making_gradients_gives_the_same_integers),
         cmocka_unit_test(an_update_is_the_exact_sum_of_the_patients),
         cmocka_unit_test(without_noise_and_clip_it_is_plain_sgd),
         cmocka_unit_test(a_patients_gradient_is_the_mean_over_images),
