@@ -108,6 +108,15 @@ static fl_json *numbers(const int64_t *cells, uint32_t n)
     return list;
 }
 
+/* Patients with each class; of a multi-label study one may be in several. */
+static fl_json *class_numbers(const int64_t *cells, const nn_plan *plan, bool is_validation)
+{
+    fl_json *list = fl_json_array();
+    for (uint32_t c = 0; c < plan->n_classes; c++)
+        fl_json_push_int(list, cells[nn_counts_cell_of(plan, c, is_validation)]);
+    return list;
+}
+
 static fl_json *auroc_json(const nn_auroc_interval *r, const char *class)
 {
     fl_json *j = fl_json_object();
@@ -138,8 +147,8 @@ static fl_json *row_json(const coord_counts *c, const nn_plan *plan, uint32_t si
     }
     fl_json_set(j, "auroc", list);
     if (at.classes != UINT32_MAX) {
-        fl_json_set(j, "training", numbers(cells + at.classes, plan->n_classes));
-        fl_json_set(j, "validation", numbers(cells + at.classes + plan->n_classes, plan->n_classes));
+        fl_json_set(j, "training", class_numbers(cells, plan, false));
+        fl_json_set(j, "validation", class_numbers(cells, plan, true));
     }
     if (at.images != UINT32_MAX) {
         fl_json_set(j, "images_per_patient", numbers(cells + at.images, NN_COUNTS_BUCKETS));
@@ -182,12 +191,20 @@ fl_code coord_counts_json(fl_json **out, coord_store *s, const nn_plan *plan, ui
 
 /* ---- words ------------------------------------------------------------------------------------------------------- */
 
-static void counts_words(FILE *out, const char *what, const int64_t *cells, const char (*names)[32],
-                         const char *const *buckets, uint32_t n)
+static void counts_words(FILE *out, const char *what, const int64_t *cells, const char *const *buckets, uint32_t n)
 {
     fprintf(out, "      %s:", what);
     for (uint32_t i = 0; i < n; i++)
-        fprintf(out, "%s %s %" PRId64, i ? "," : "", names ? names[i] : buckets[i], cells[i]);
+        fprintf(out, "%s %s %" PRId64, i ? "," : "", buckets[i], cells[i]);
+    fputs("\n", out);
+}
+
+static void class_words(FILE *out, const char *what, const int64_t *cells, const nn_plan *plan, bool is_validation)
+{
+    fprintf(out, "      %s:", what);
+    for (uint32_t c = 0; c < plan->n_classes; c++)
+        fprintf(out, "%s %s %" PRId64, c ? "," : "", plan->classes[c],
+                cells[nn_counts_cell_of(plan, c, is_validation)]);
     fputs("\n", out);
 }
 
@@ -209,14 +226,12 @@ static void row_words(FILE *out, const coord_counts *c, const nn_plan *plan, uin
                     r.negatives);
     }
     if (at.classes != UINT32_MAX) {
-        counts_words(out, "patients for training", cells + at.classes, plan->classes, NULL, plan->n_classes);
-        counts_words(out, "patients for validation", cells + at.classes + plan->n_classes, plan->classes, NULL,
-                     plan->n_classes);
+        class_words(out, "patients for training", cells, plan, false);
+        class_words(out, "patients for validation", cells, plan, true);
     }
     if (at.images != UINT32_MAX) {
-        counts_words(out, "patients by number of images", cells + at.images, NULL, images, NN_COUNTS_BUCKETS);
-        counts_words(out, "patients by contrast of their images", cells + at.contrast, NULL, contrast,
-                     NN_COUNTS_BUCKETS);
+        counts_words(out, "patients by number of images", cells + at.images, images, NN_COUNTS_BUCKETS);
+        counts_words(out, "patients by contrast of their images", cells + at.contrast, contrast, NN_COUNTS_BUCKETS);
     }
     fprintf(out, "      each count is within %.0f of the truth, 19 times out of 20\n", ceil(1.96 * sqrt(variance)));
 }

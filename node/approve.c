@@ -403,6 +403,8 @@ static void print_limits(FILE *out, const node_policy *policy, const node_plan *
     limit_row(out, "slot_ms", rounds, "at least", most, p->slot_ms >= policy->min_slot_ms);
     limit_row(out, "releases", p->metrics_every > 0 ? "update+metrics" : "update", "of", policy->releases,
               p->metrics_every == 0 || strcmp(policy->releases, "update+metrics") == 0);
+    limit_row(out, "labels", p->multi ? "multi" : "single", "of", policy->multi ? "multi" : "single",
+              p->multi == policy->multi);
     fprintf(out, "  rounds with fewer than %u hospitals are not taken; declared patients: %u%s\n", policy->min_cohort,
             policy->declared_patients, policy->declared_patients ? "" : " (not typed yet)");
 }

@@ -101,7 +101,7 @@ void node_data_print_list(FILE *out, const fl_json *list);
  * From the store to training, in two halves: list on the event loop, build on the training thread.
  *
  * A label is one of the plan's classes by its name, in any case, or by its number "0", "1", ...; images of other labels
- * are left out and counted. Rows are sorted by patient, then object.
+ * are left out and counted. Multi-label plans: names joined by |, and label is the set of their bits (node_label_read). Rows are sorted by patient, then object.
  */
 typedef struct node_data_row {
     uint8_t patient[32];

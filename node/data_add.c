@@ -34,6 +34,7 @@ typedef struct adder {
     img_decoder *decoder;
     FILE *out;
     node_data_report *report;
+    bool multi; /* labels may be sets of classes */
     node_labels labels;
     bool has_labels;
     node_film_list files;
@@ -332,6 +333,8 @@ static const char *find_patient(adder *a, candidate *c)
     return NULL;
 }
 
+static const char set_reason[] = "its label names several classes: that takes labels = multi in [data] of policy.ini";
+
 static const char *no_label(const adder *a)
 {
     return a->has_labels ? "no label: no row of the labels names this file" : "no label: give --labels labels.csv";
@@ -515,7 +518,9 @@ static fl_code add_file(adder *a, candidate *c, fl_err *err)
     if (!ok)
         return FL_OK;
     c->row = find_label(a, c);
-    const char *why = c->row ? find_patient(a, c) : no_label(a);
+    const char *why = !c->row                                        ? no_label(a)
+                      : !a->multi && node_label_is_set(c->row->text) ? set_reason
+                                                                     : find_patient(a, c);
     return why ? refuse(a, c->file, c->id.bytes, why, err) : take(a, c, err);
 }
 
@@ -573,7 +578,7 @@ fl_code node_data_add(node_store *s, const char *dataset, const char *labels, ch
     memset(report, 0, sizeof *report);
     if (strcmp(dataset, policy->dataset) != 0)
         return fl_fail(err, FL_EREFUSED, "data set %.63s: the policy is for %s", dataset, policy->dataset);
-    adder a = {.s = s, .dataset = dataset, .options = options, .out = out, .report = report};
+    adder a = {.s = s, .dataset = dataset, .options = options, .out = out, .report = report, .multi = policy->multi};
     fl_buf_init(&a.bytes, IMG_MAX_FILE_BYTES);
     fl_code rc = node_orphans_drop(s, err);
     if (rc == FL_OK)

@@ -22,15 +22,19 @@ static fl_code put_count(fl_json *to, const char *key, node_store *s, const char
     return FL_OK;
 }
 
-/* classes: [{label, train, val, test, patients}] */
+/* classes: [{label, train, val, test, patients}]; a set of classes counts for each of them */
 static fl_code put_classes(fl_json *to, node_store *s, const char *dataset, fl_err *err)
 {
     fl_query q;
     fl_json *list = fl_json_array();
     fl_json_set(to, "classes", list);
     FL_TRY(fl_query_open(&q, s->db,
-                         "SELECT label, sum(split = 0), sum(split = 1), sum(split = 2), count(DISTINCT patient)"
-                         " FROM image WHERE dataset = ? GROUP BY label ORDER BY label",
+                         "WITH RECURSIVE part(patient, split, name, rest) AS ("
+                         "SELECT patient, split, '', label || '|' FROM image WHERE dataset = ?"
+                         " UNION ALL SELECT patient, split, trim(substr(rest, 1, instr(rest, '|') - 1)),"
+                         " substr(rest, instr(rest, '|') + 1) FROM part WHERE rest <> '')"
+                         " SELECT name, sum(split = 0), sum(split = 1), sum(split = 2), count(DISTINCT patient)"
+                         " FROM part WHERE name <> '' GROUP BY name ORDER BY name",
                          err));
     fl_bind_text(&q, 1, dataset);
     while (fl_query_row(&q)) {

@@ -5,7 +5,7 @@
  *     file               relative to the CSV's folder, or absolute. When no such file exists, the base name alone counts,
  *                        as long as one row and one file have it
  *     sop_instance_uid   the DICOM file's; one of these two columns at least, and in each row one of them
- *     label              1 to 63 bytes
+ *     label              1 to 63 bytes; a set of classes is their names joined by |
  *     patient_id         whose image it is, for files that do not say it themselves
  *     split              train, val or test; empty: not said
  *

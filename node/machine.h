@@ -85,6 +85,7 @@ typedef struct node_plan {
     fl_hash hash;
     char study[WIRE_NAME_MAX];
     bool readable, approved, joined, left;
+    bool multi;          /* its labels are sets of classes */
     bool within_policy;  /* of the policy in force; the host keeps it true */
     node_reason refused; /* the last reason this plan's rounds were refused for */
     uint32_t refused_round;

@@ -13,7 +13,7 @@ typedef struct policy_file {
     char dataset[WIRE_NAME_MAX], epsilon[24], delta[24];
     int64_t declared_patients, renyi_order, rungs, max_rounds, min_cohort, min_slot_ms;
     char min_noise_multiplier[24], max_sampling_rate[24], max_clip_norm[24];
-    int releases;
+    int releases, labels;
     bool burned_in, ultrasound, capture;
 } policy_file;
 
@@ -29,6 +29,9 @@ static const fl_config_row rows[] = {
     {.section = "data", .key = "declared_patients", .type = FL_CONFIG_INT, AT(declared_patients), .min = 0, .max = 1e9,
      .fallback = "0", .help = "About how many patients train here: a round number (50, 100, 200, 500, ...), typed by a "
      "person and public for ever, never counted from the images. 0: not typed yet, and no plan can be approved."},
+    {.section = "data", .key = "labels", .type = FL_CONFIG_CHOICE, AT(labels), .choices = "single|multi",
+     .fallback = "single", .help = "What a label is: one class, or a set of classes (names joined by |, and a word of your "
+     "own, none, for an image that shows none of them). A study of the other kind is refused."},
     {.section = "budget", .key = "epsilon", .type = FL_CONFIG_DECIMAL, AT(epsilon), .min = 0.01, .max = 1000,
      .fallback = "8", .help = "What the patients of this hospital may be exposed to in the node's whole life, over all "
      "studies together. It may be lowered later, and raised only if rungs says so."},
@@ -111,6 +114,7 @@ fl_code node_policy_parse(node_policy *p, const char *text, const char *name, fl
     p->min_cohort = (uint32_t)f.min_cohort;
     p->min_slot_ms = (uint32_t)f.min_slot_ms;
     p->declared_patients = (uint32_t)f.declared_patients;
+    p->multi = f.labels == 1;
     strcpy(p->releases, release_names[f.releases]);
     p->allow_burned_in = f.burned_in;
     p->allow_ultrasound = f.ultrasound;
@@ -192,6 +196,9 @@ bool node_policy_breaks(const node_policy *p, const node_plan *plan, char why[20
         snprintf(why, 200, "rounds are %u, the policy allows at most %u", plan->rounds, p->max_rounds);
     else if (plan->metrics_every > 0 && strcmp(p->releases, "update+metrics") != 0)
         snprintf(why, 200, "releases metrics (%s), the policy permits only updates", plan->metrics_what);
+    else if (plan->multi != p->multi)
+        snprintf(why, 200, "labels are %s, those of the data set are %s ([data] labels in policy.ini)",
+                 plan->multi ? "sets of classes" : "one class each", p->multi ? "sets of classes" : "one class each");
     else if (plan->slot_ms < p->min_slot_ms)
         snprintf(why, 200, "slot_ms is %u, the policy wants at least %u", plan->slot_ms, p->min_slot_ms);
     return why[0] != 0;

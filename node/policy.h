@@ -22,6 +22,7 @@ typedef struct node_policy {
     char min_noise_multiplier[24], max_sampling_rate[24], max_clip_norm[24];
     uint32_t max_rounds, min_cohort, min_slot_ms;
     uint32_t declared_patients; /* 0: not typed yet; no plan can be approved */
+    bool multi;                 /* labels are sets of classes, joined by | */
     char releases[64];          /* "update" or "update+metrics" */
     bool allow_burned_in, allow_ultrasound, allow_capture;
 } node_policy;

@@ -319,6 +319,7 @@ void node_plan_describe(node_plan *out, const nn_plan *plan)
     out->readable = true;
     out->hash = plan->hash;
     strcpy(out->study, plan->name);
+    out->multi = plan->multi;
     out->rounds = plan->rounds;
     out->slot_ms = plan->slot_ms;
     out->n_terms = plan->n_phases;

@@ -217,6 +217,7 @@ static fl_code open_world(federation *f, sim_world **w, fl_err *err)
                                      .declared = declared,
                                      .epsilon = f->plan->epsilon,
                                      .delta = f->plan->delta,
+                                     .multi = f->plan->multi,
                                      .dir = sim_state_is_kept(&f->state) ? f->state.dir : NULL,
                                      .stop = f->options->stop,
                                      .train = train,

@@ -113,6 +113,9 @@ fl_code sim_judge(sim_result *out, const float *weights, const nn_plan *plan, co
     fl_code rc = r ? nn_model_create(&model, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes,
                                      err)
                    : fl_fail(err, FL_EENV, "judging: out of memory");
+    const nn_aim aim = {.learn = "all", .loss = plan->multi ? NN_LOSS_BINARY : NN_LOSS_SOFTMAX};
+    if (rc == FL_OK)
+        rc = nn_model_aim(model, &aim, err);
     if (rc == FL_OK)
         rc = score(&out->report, true, weights, plan, model, &h->judge, pool, err);
     out->n = h->n;

@@ -587,6 +587,7 @@ static fl_code make_site(sim_world *w, uint32_t i, fl_err *err)
     node_policy_for_memory(&s->policy, w->config.epsilon, w->config.delta,
                            (uint32_t)(w->config.declared ? w->config.declared[i] : 1000));
     s->policy.min_cohort = 1;
+    s->policy.multi = w->config.multi;
     strcpy(s->policy.releases, "update+metrics");
     seed_bytes(seed, w->config.seed, i + 1);
     if (w->config.dir)

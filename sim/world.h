@@ -35,6 +35,7 @@ typedef struct sim_world_config {
     const char *const *names;    /* of the nodes; NULL: node-000, node-001, ... */
     const uint64_t *declared;    /* patients; NULL: 1000 each */
     const char *epsilon, *delta; /* every node's policy */
+    bool multi;                  /* and its labels: sets of classes */
     /* Where stores are kept: DIR/coordinator and DIR/node-NAME; a world that is there goes on, with its debits, releases and
      * rounds. NULL: in memory. */
     const char *dir;

@@ -14,6 +14,11 @@
  *                 [i / bins, (i + 1) / bins); 1 is in the last, what is no number in the first.
  *     classes     patients of the training split by label, then of the validation split: L + L cells, one partition
  *                 (a patient lies in one split)
+ *
+ * Multi-label plans: a patient has class c when at least half of its images have it, so it may be in several classes. Each
+ * class is a partition of its own: a histogram for every class, also of two; and classes has 4 L cells, for each class the
+ * patients without and with it of the training split, then of the validation split: one of the four for every patient.
+ *
  *     quality     of the training split, two partitions of 5 cells: images per patient 1, 2, 3 to 4, 5 to 8, more; and
  *                 contrast, the standard deviation of the prepared pixels (-1 to 1), mean over the patient's images:
  *                 0 (an empty picture), below 0.25, below 0.5, below 0.75, more
@@ -40,10 +45,13 @@ void nn_counts_what(char out[64], const nn_plan *plan);
 typedef struct nn_counts_layout {
     uint32_t n_histograms, bins; /* histogram h: negatives at 2 h bins, then positives; of class nn_counts_class */
     uint32_t classes;            /* first cell of the class counts; UINT32_MAX: none */
+    uint32_t n_class_cells;      /* 2 L; multi-label 4 L */
     uint32_t images, contrast;   /* first cells of the quality buckets; UINT32_MAX: none */
 } nn_counts_layout;
 nn_counts_layout nn_counts_where(const nn_plan *plan);
 uint32_t nn_counts_class(const nn_plan *plan, uint32_t histogram);
+/* The cell of the patients with class c: of the training split, or of the validation split. */
+uint32_t nn_counts_cell_of(const nn_plan *plan, uint32_t c, bool is_validation);
 
 /* The exact counts: cells (nn_counts_cells) out, whatever they held. probabilities (images of validation, classes).
  * Every patient is counted once in each partition of its split, whatever its images are. */

@@ -475,6 +475,66 @@ static void loads_classes_by_name_or_number_and_groups_by_patient(void **state)
     close_hospital(&h);
 }
 
+static int64_t class_count(const fl_json *check, const char *label, const char *key)
+{
+    const fl_json *list = fl_json_member(check, "classes");
+    int64_t n = -1;
+    for (size_t i = 0; i < fl_json_count(list); i++)
+        if (strcmp(fl_json_text(fl_json_at(list, i), "label"), label) == 0)
+            (void)fl_json_int(fl_json_at(list, i), key, &n);
+    return n;
+}
+
+/* Labels that are sets of classes: only where the policy says so; a bit for each class of the plan. */
+static void sets_of_classes_are_bits(void **state)
+{
+    static const char csv[] = "file,label,patient_id,split\n1.png,mass|Effusion,p,train\n2.png,none,p,train\n"
+                              "3.png,hernia | mass,q,train\n4.png,EFFUSION,r,train\n5.png,mass|effusion,s,val\n";
+    hospital h;
+    nn_dataset d;
+    fl_json *check;
+    uint32_t problems, seen = 0;
+    open_hospital(&h, *state);
+    for (unsigned i = 1; i <= 5; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%u.png", i);
+        make_png(in(&h, name), 30 + i, i);
+    }
+    add(&h, csv);
+    assert_int_equal(h.report.n_taken, 2);
+    assert_line(&h,
+                "/1.png: refused: its label names several classes: that takes labels = multi in [data] of policy.ini");
+    h.policy.multi = true;
+    add(&h, csv);
+    assert_int_equal(h.report.n_taken, 3);
+    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.err), h.err);
+    assert_int_equal(class_count(check, "mass", "train"), 2);
+    assert_int_equal(class_count(check, "mass", "val"), 1);
+    assert_int_equal(class_count(check, "mass", "patients"), 3);
+    assert_int_equal(class_count(check, "hernia", "train"), 1);
+    assert_int_equal(class_count(check, "none", "patients"), 1);
+    fl_json_free(check);
+    nn_plan *plan = calloc(1, sizeof *plan);
+    plan->multi = true;
+    plan->n_classes = 2;
+    strcpy(plan->classes[0], "effusion");
+    strcpy(plan->classes[1], "mass");
+    plan->channels = 1;
+    plan->height = plan->width = 16;
+    assert_ok(node_data_load(&d, &h.store, "main", plan, NODE_SPLIT_TRAIN, &h.err), h.err);
+    assert_int_equal(d.n_images, 4); /* nothing is left out: "none" has no class */
+    for (uint32_t i = 0; i < d.n_images; i++)
+        seen |= 1u << d.labels[i];
+    assert_int_equal(seen, 1u << 3 | 1u << 0 | 1u << 2 | 1u << 1);
+    nn_dataset_fini(&d);
+    plan->multi = false; /* a study of one class each takes what has one class */
+    assert_ok(node_data_load(&d, &h.store, "main", plan, NODE_SPLIT_TRAIN, &h.err), h.err);
+    assert_int_equal(d.n_images, 1);
+    nn_dataset_fini(&d);
+    free(plan);
+    close_hospital(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +554,7 @@ int main(void)
         in_scratch(without_a_decoder_nothing_is_half_taken),
         in_scratch(the_commitment_is_of_the_content_not_of_its_order),
         in_scratch(loads_classes_by_name_or_number_and_groups_by_patient),
+        in_scratch(sets_of_classes_are_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -396,6 +396,7 @@ static void approval_is_refused_outside_the_policy(void **state)
         {"[limits]\nmin_slot_ms = 80000000\n", "the policy wants at least 80000000"},
         {"[limits]\nmax_clip_norm = 0.1\n", "clip_norm is 0.2, the policy allows at most 0.1"},
         {"[limits]\nmax_rounds = 10\n", "rounds are 30, the policy allows at most 10"},
+        {"labels = multi\n", "labels are one class each, those of the data set are sets of classes"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         hospital h;

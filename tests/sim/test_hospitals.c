@@ -146,6 +146,19 @@ static void a_label_of_several_classes_needs_a_study_of_several(void **state)
     make_plan("classes = men, gli");
     assert_int_equal(load(&h, 0), FL_EREFUSED);
     assert_says(err, "manifest.csv:2: the label names several classes");
+    plan.multi = true;
+    put_manifest("a.png,,gli|men,p1,north,train\nb.png,,men,p2,north,val\nc.png,,,p3,north,train\n"
+                 "d.png,,pit,p3,north,train\n");
+    assert_ok(load(&h, 0), err);
+    const nn_dataset *train = &h.list[0].split[NODE_SPLIT_TRAIN];
+    assert_int_equal(train->n_images, 3); /* nobody is left out: no class is an answer too */
+    assert_int_equal(train->labels[0] + train->labels[1] + train->labels[2], 3);
+    assert_int_equal(h.judge.labels[0], 1);
+    assert_int_equal(h.left_out.other_labels, 0);
+    sim_hospitals_fini(&h);
+    put_manifest("a.png,,gli,p1,north,train\nb.png,,men,p2,north,val\n");
+    assert_int_equal(load(&h, 0), FL_EREFUSED);
+    assert_says(err, "the study needs labels = single");
 }
 
 /* What hospitals would type: by rule, or as the study says. */

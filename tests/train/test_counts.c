@@ -140,6 +140,56 @@ static void one_patient_moves_one_cell_of_each_partition(void **state)
     }
 }
 
+static uint64_t sum_of_squares(const int64_t *a, const int64_t *b, uint32_t n)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (uint64_t)((a[i] - b[i]) * (a[i] - b[i]));
+    return sum;
+}
+
+/* Sets of classes: every class is a partition of its own, and one patient moves one cell of each. */
+static void a_patient_with_several_classes_moves_one_cell_of_each_partition(void **state)
+{
+    (void)state;
+    for (uint32_t n_classes = 2; n_classes <= 5; n_classes += 3) {
+        nn_plan p = a_plan(n_classes);
+        p.multi = true;
+        const nn_counts_layout at = nn_counts_where(&p);
+        const uint32_t n = nn_counts_cells(&p), both = 2 * n_classes;
+        assert_int_equal(nn_counts_partitions(&p), both + 2);
+        assert_int_equal(at.n_histograms, n_classes);
+        assert_int_equal(at.images, 2 * n_classes * at.bins + 4 * n_classes);
+        nn_dataset none = a_dataset(0, 1u << n_classes, 1, UINT32_MAX),
+                   all = a_dataset(40, 1u << n_classes, 2, UINT32_MAX);
+        float *scores = scores_of(&all, n_classes);
+        int64_t with[400], without[400];
+        assert_true(n <= 400);
+        nn_counts_make(with, &p, &all, &all, scores);
+        for (uint32_t c = 0; c < n_classes; c++)
+            for (int is_validation = 0; is_validation < 2; is_validation++) {
+                const int64_t *cell = with + nn_counts_cell_of(&p, c, is_validation);
+                assert_int_equal(cell[0] + cell[-1], 40);
+                assert_true(cell[0] > 5 && cell[-1] > 5);
+            }
+        for (uint32_t k = 0; k < 40; k++) {
+            nn_dataset less = a_dataset(40, 1u << n_classes, 2, k);
+            float *fewer = scores_of(&less, n_classes);
+            nn_counts_make(with, &p, &none, &all, scores);
+            nn_counts_make(without, &p, &none, &less, fewer);
+            assert_int_equal(sum_of_squares(with, without, n), both);
+            nn_counts_make(with, &p, &all, &none, scores);
+            nn_counts_make(without, &p, &less, &none, fewer);
+            assert_int_equal(sum_of_squares(with, without, n), n_classes + 2);
+            free(fewer);
+            nn_dataset_fini(&less);
+        }
+        free(scores);
+        nn_dataset_fini(&none);
+        nn_dataset_fini(&all);
+    }
+}
+
 static void empty_splits_count_nobody(void **state)
 {
     (void)state;
@@ -173,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_partition_holds_every_patient_once),
         cmocka_unit_test(one_patient_moves_one_cell_of_each_partition),
+        cmocka_unit_test(a_patient_with_several_classes_moves_one_cell_of_each_partition),
         cmocka_unit_test(empty_splits_count_nobody),
         cmocka_unit_test(rounds_are_the_first_every_so_manieth_and_the_last),
     };
