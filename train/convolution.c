@@ -4,10 +4,11 @@
 #include <string.h>
 
 enum {
-    BAND = 192,    /* output pixels that share one pass over the weights */
-    K_BLOCK = 192, /* rows of weights that stay in the first cache while a band goes by */
-    MAX_RUNS = 64, /* runs of one product */
-    TILE = 96      /* rows of a gradient that are in the first cache together */
+    BAND = 192,         /* output pixels that share one pass over the weights */
+    K_BLOCK = 576,      /* rows of weights that stay in the first cache while a band goes by */
+    MAX_RUNS = 64,      /* runs of one product */
+    TILE = 96,          /* rows of a gradient that are in the first cache together */
+    GRADIENT_BAND = 128 /* output pixels of a gradient that are */
 };
 
 static uint32_t round16(uint32_t n)
@@ -239,26 +240,39 @@ static void sweep_panel(const sweep *s, nn_product *p, const float *w, uint32_t 
     } while (r < n_runs);
 }
 
+/* Pixels from .. to - 1 of all images, counted row by row. */
+static void sweep_pixels(const sweep *s, float **y, const float **x, size_t from, size_t to)
+{
+    size_t n = from / (s->rows * s->columns), i = from / s->columns % s->rows, j = from % s->columns;
+    for (size_t at = 0; at < to - from;) {
+        float *y_row = s->y->at + n * s->y->image + s->y_at + (ptrdiff_t)i * s->y_down;
+        const float *x_row = s->x->at + n * s->x->image + s->x_at + (ptrdiff_t)i * s->x_down;
+        for (; j < s->columns && at < to - from; j++, at++) {
+            y[at] = y_row + (ptrdiff_t)j * s->y_right;
+            x[at] = x_row + (ptrdiff_t)j * s->x_right;
+        }
+        j = 0;
+        if (++i == s->rows) {
+            i = 0;
+            n++;
+        }
+    }
+}
+
 static void sweep_all(const sweep *s, uint32_t n_images)
 {
     float *y[BAND];
     const float *x[BAND];
-    const size_t area = s->rows * s->columns, total = area * n_images;
-    const size_t bands = (total + BAND - 1) / BAND, k = s->runs_down * s->runs_right * s->length;
+    const size_t total = s->rows * s->columns * n_images, bands = (total + BAND - 1) / BAND;
+    const size_t k = s->runs_down * s->runs_right * s->length;
+    const uint32_t written = columns_written(s->y, s->outputs, s->packed_outputs);
     for (size_t band = 0; band < bands; band++) {
-        size_t from = total * band / bands, to = total * (band + 1) / bands;
+        const size_t from = total * band / bands, to = total * (band + 1) / bands;
+        sweep_pixels(s, y, x, from, to);
         for (uint32_t column = 0; column < s->packed_outputs; column += NN_PANEL) {
-            for (size_t at = from; at < to; at++) {
-                size_t n = at / area, i = at % area / s->columns, j = at % s->columns;
-                y[at - from] = s->y->at + n * s->y->image + s->y_at + (ptrdiff_t)i * s->y_down +
-                               (ptrdiff_t)j * s->y_right + column;
-                x[at - from] = s->x->at + n * s->x->image + s->x_at + (ptrdiff_t)i * s->x_down +
-                               (ptrdiff_t)j * s->x_right;
-            }
-            uint32_t width = at_most(s->packed_outputs - column, NN_PANEL);
-            uint32_t written = columns_written(s->y, s->outputs, s->packed_outputs) - column;
-            nn_product p = {.y = y, .x = x, .n_rows = to - from, .w_columns = width};
-            p.y_columns = at_most(written, width);
+            const uint32_t width = at_most(s->packed_outputs - column, NN_PANEL);
+            nn_product p = {.y = y, .x = x, .y_at = column, .n_rows = to - from, .w_columns = width};
+            p.y_columns = at_most(written - column, width);
             p.start = s->bias ? s->bias + column : NULL;
             p.accumulate = s->accumulate;
             sweep_panel(s, &p, s->w + k * column, width);
@@ -328,49 +342,86 @@ void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_
 
 /* --- weight gradient: rows of weights sweep over pixels ---------------------------------------------------------- */
 
-/* Rows k0 .. k0 + rows - 1 of one panel, at tile; the pixels of images first .. first + n - 1 in bands. */
-static void gradient_tile(const nn_convolution *c, float *tile, const nn_map *x, const nn_map *dy, uint32_t first,
-                          uint32_t n, uint32_t group, uint32_t column, size_t k0, size_t rows, bool accumulate)
+/* Rows k .. k + rows - 1 of a panel's gradient, which go to to[], a panel's width apart: what each of them meets at the
+ * first output pixel of image 0. */
+typedef struct tile {
+    uint32_t group, column, width;
+    size_t k, rows; /* at most TILE */
+    size_t at;      /* in the packed gradient */
+    const float *x[TILE];
+    float *y[TILE];
+} tile;
+
+static void tile_init(tile *t, const nn_convolution *c, const nn_map *x, size_t index)
 {
-    enum { ROWS = 96 };
-    const nn_conv_shape *s = &c->shape;
-    const uint32_t width = at_most(c->packed_out - column, NN_PANEL);
-    const ptrdiff_t corner = -(ptrdiff_t)s->pad * ((ptrdiff_t)x->row + x->cs) + (ptrdiff_t)(group * c->group_in);
-    const float *x_of[ROWS];
-    float *y_of[ROWS];
+    const size_t cuts = (c->k + TILE - 1) / TILE, panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
+    t->group = (uint32_t)(index / cuts / panels);
+    t->column = (uint32_t)(index / cuts % panels * NN_PANEL);
+    t->width = at_most(c->packed_out - t->column, NN_PANEL);
+    t->k = c->k * (index % cuts) / cuts;
+    t->rows = c->k * (index % cuts + 1) / cuts - t->k;
+    t->at = packed_at(c, t->group, t->k, t->column);
+
+    uint32_t i = (uint32_t)(t->k % c->group_in), v = (uint32_t)(t->k / c->group_in % c->shape.kernel_w);
+    size_t u = t->k / c->group_in / c->shape.kernel_w;
+    const ptrdiff_t pad = c->shape.pad;
+    for (size_t k = 0; k < t->rows; k++) {
+        t->x[k] = x->at + ((ptrdiff_t)u - pad) * (ptrdiff_t)x->row + ((ptrdiff_t)v - pad) * (ptrdiff_t)x->cs +
+                  (ptrdiff_t)(t->group * c->group_in + i);
+        if (++i < c->group_in)
+            continue;
+        i = 0;
+        if (++v == c->shape.kernel_w) {
+            v = 0;
+            u++;
+        }
+    }
+}
+
+static size_t tile_count(const nn_convolution *c)
+{
+    size_t panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
+    return c->shape.groups * panels * ((c->k + TILE - 1) / TILE);
+}
+
+static void tile_goes_to(tile *t, float *to)
+{
+    for (size_t k = 0; k < t->rows; k++)
+        t->y[k] = to + k * t->width;
+}
+
+/* The pixels of images first .. first + n - 1, band by band. */
+static void tile_compute(const tile *t, const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first,
+                         uint32_t n, bool accumulate)
+{
     ptrdiff_t x_run[MAX_RUNS], w_run[MAX_RUNS];
     const size_t lines = (size_t)n * c->out_h; /* rows of output pixels, over all images */
-    const size_t pieces = (c->out_w + BAND - 1) / BAND;
-    size_t together = pieces > 1 ? 1 : BAND / c->out_w;
-    together = together > MAX_RUNS ? MAX_RUNS : together;
-    for (size_t line = 0; line < lines; line += together) {
-        size_t n_runs = lines - line < together ? lines - line : together;
-        for (size_t i = 0; i < n_runs; i++) {
-            size_t image = first + (line + i) / c->out_h, row = (line + i) % c->out_h;
-            x_run[i] = (ptrdiff_t)(image * x->image + row * s->stride * x->row);
+    const size_t pieces = (c->out_w + GRADIENT_BAND - 1) / GRADIENT_BAND;
+    const size_t together = pieces > 1 ? 1 : at_most(GRADIENT_BAND / c->out_w, MAX_RUNS);
+    nn_product p = {.y = t->y, .x = t->x, .x_run = x_run, .w_run = w_run, .n_rows = t->rows, .accumulate = accumulate};
+    p.x_step = (ptrdiff_t)c->shape.stride * x->cs;
+    p.w_step = dy->cs;
+    p.y_columns = t->width;
+    p.w_columns = at_most(c->group_out - t->column, NN_PANEL);
+    uint32_t image = first, row = 0;
+    for (size_t line = 0; line < lines; line += p.n_runs) {
+        p.n_runs = lines - line < together ? lines - line : together;
+        for (size_t i = 0; i < p.n_runs; i++) {
+            x_run[i] = (ptrdiff_t)(image * x->image + (size_t)row * c->shape.stride * x->row);
             w_run[i] = (ptrdiff_t)(image * dy->image + row * dy->row);
+            if (++row == c->out_h) {
+                row = 0;
+                image++;
+            }
         }
         for (size_t piece = 0; piece < pieces; piece++) {
             size_t from = c->out_w * piece / pieces, to = c->out_w * (piece + 1) / pieces;
-            nn_product p = {
-                .y = y_of, .x = x_of, .x_run = x_run, .w_run = w_run, .n_runs = n_runs, .length = to - from};
-            p.w = dy->at + group * c->group_out + column + from * dy->cs;
-            p.x_step = (ptrdiff_t)s->stride * x->cs;
-            p.w_step = dy->cs;
-            p.y_columns = width;
-            p.w_columns = at_most(c->group_out - column, NN_PANEL);
-            p.accumulate = accumulate || line > 0 || piece > 0;
-            for (size_t done = 0; done < rows; done += p.n_rows) {
-                p.n_rows = rows - done < ROWS ? rows - done : ROWS;
-                for (size_t i = 0; i < p.n_rows; i++) {
-                    size_t k = k0 + done + i, tap = k / c->group_in;
-                    x_of[i] = x->at + corner + (ptrdiff_t)(tap / s->kernel_w) * (ptrdiff_t)x->row +
-                              (ptrdiff_t)(tap % s->kernel_w) * (ptrdiff_t)x->cs + (ptrdiff_t)(k % c->group_in) +
-                              (ptrdiff_t)(from * s->stride * x->cs);
-                    y_of[i] = tile + (done + i) * width;
-                }
-                nn_kernels_chosen()->multiply(&p);
-            }
+            p.length = to - from;
+            p.w = dy->at + t->group * c->group_out + t->column + from * dy->cs;
+            nn_kernels_chosen()->multiply(&p);
+            p.accumulate = true;
+            for (size_t i = 0; i < p.n_runs; i++)
+                x_run[i] += (ptrdiff_t)(to - from) * p.x_step;
         }
     }
 }
@@ -399,9 +450,11 @@ void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x
 {
     const unsigned before = nn_floats_enter();
     assert(n >= 1);
-    for (uint32_t g = 0; g < c->shape.groups; g++) {
-        for (uint32_t column = 0; column < c->packed_out; column += NN_PANEL)
-            gradient_tile(c, dw + packed_at(c, g, 0, column), x, dy, first, n, g, column, 0, c->k, accumulate);
+    tile t;
+    for (size_t i = 0; i < tile_count(c); i++) {
+        tile_init(&t, c, x, i);
+        tile_goes_to(&t, dw + t.at);
+        tile_compute(&t, c, x, dy, first, n, accumulate);
     }
     if (c->shape.has_bias)
         gradient_bias(c, dw + c->bias_at, dy, first, n, accumulate);
@@ -410,39 +463,17 @@ void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x
 
 /* --- in tiles ---------------------------------------------------------------------------------------------------- */
 
-/* The tiles in packed order, without the bias. */
-typedef struct tile {
-    uint32_t group, column;
-    size_t k, rows;
-    size_t at, size;
-} tile;
-
-static size_t tile_count(const nn_convolution *c)
-{
-    size_t panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
-    return c->shape.groups * panels * ((c->k + TILE - 1) / TILE);
-}
-
-static tile tile_of(const nn_convolution *c, size_t index)
-{
-    size_t cuts = (c->k + TILE - 1) / TILE, panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
-    tile t = {.group = (uint32_t)(index / cuts / panels), .column = (uint32_t)(index / cuts % panels * NN_PANEL)};
-    t.k = index % cuts * TILE;
-    t.rows = c->k - t.k < TILE ? c->k - t.k : TILE;
-    t.at = packed_at(c, t.group, t.k, t.column);
-    t.size = t.rows * at_most(c->packed_out - t.column, NN_PANEL);
-    return t;
-}
-
 double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
                            float *scratch)
 {
     const unsigned before = nn_floats_enter();
     double lane[NN_LANES] = {0};
+    tile t;
     for (size_t i = 0; i < tile_count(c); i++) {
-        tile t = tile_of(c, i);
-        gradient_tile(c, scratch, x, dy, first, n, t.group, t.column, t.k, t.rows, false);
-        nn_kernels_chosen()->squares(lane, scratch, t.size, t.at);
+        tile_init(&t, c, x, i);
+        tile_goes_to(&t, scratch);
+        tile_compute(&t, c, x, dy, first, n, false);
+        nn_kernels_chosen()->squares(lane, scratch, t.rows * t.width, t.at);
     }
     if (c->shape.has_bias) {
         gradient_bias(c, scratch, dy, first, n, false);
@@ -458,14 +489,16 @@ void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum, nn_conv_patient *pa
     const unsigned before = nn_floats_enter();
     for (size_t p = 0; p < n_patients; p++)
         patients[p].square = 0;
+    tile t;
     for (size_t i = 0; i < tile_count(c); i++) {
-        tile t = tile_of(c, i);
+        tile_init(&t, c, x, i);
+        tile_goes_to(&t, scratch);
         for (size_t p = 0; p < n_patients; p++) {
             nn_conv_patient *of = &patients[p];
             if (!(of->scale > 0))
                 continue;
-            gradient_tile(c, scratch, x, dy, of->first, of->n, t.group, t.column, t.k, t.rows, false);
-            of->square += nn_kernels_chosen()->clip(sum + t.at, scratch, t.size, of->scale);
+            tile_compute(&t, c, x, dy, of->first, of->n, false);
+            of->square += nn_kernels_chosen()->clip(sum + t.at, scratch, t.rows * t.width, of->scale);
         }
     }
     for (size_t p = 0; c->shape.has_bias && p < n_patients; p++) {

@@ -23,8 +23,9 @@
  * is readable up to y_columns rounded up to 16. No y overlaps another y, or x or w.
  */
 typedef struct nn_product {
-    float *const *y;       /* n_rows */
+    float *const *y;       /* n_rows; y_at is added to each */
     const float *const *x; /* n_rows */
+    size_t y_at;
     const float *w, *start;
     const ptrdiff_t *x_run, *w_run; /* n_runs */
     size_t n_rows, n_runs, length;

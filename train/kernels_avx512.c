@@ -32,9 +32,14 @@ static inline tail tail_of(uint32_t n)
     TILES_12(2)                                                                                                        \
     TILES_8(3)                                                                                                         \
     TILES_6(4)                                                                                                         \
-    static const size_t tile_rows[] = {0, 16, 12, 8, 6};                                                               \
+    HOLDS_9(1)                                                                                                         \
+    HOLDS_9(2)                                                                                                         \
+    HOLDS_6(3)                                                                                                         \
+    HOLDS_6(4)                                                                                                         \
+    static const size_t tile_rows[] = {0, 16, 12, 8, 6}, held_terms[] = {0, 9, 9, 6, 6};                               \
     static tile_function *const tile_functions[][17] = {                                                               \
-        {NULL}, {NAMES_16(1)}, {NAMES_12(2)}, {NAMES_8(3)}, {NAMES_6(4)}};
+        {NULL}, {NAMES_16(1)}, {NAMES_12(2)}, {NAMES_8(3)}, {NAMES_6(4)}};                                             \
+    static hold_function *const hold_functions[][10] = {{NULL}, {HELD_9(1)}, {HELD_9(2)}, {HELD_6(3)}, {HELD_6(4)}};
 
 /* 8 squares, to the lanes they belong to */
 static inline void squares_8(double *lane, const float *g)

@@ -53,8 +53,11 @@ static inline void store_tail(float *p, tail n, vec v)
 #define DEFINE_TILES                                                                                                   \
     TILES_12(1)                                                                                                        \
     TILES_6(2)                                                                                                         \
-    static const size_t tile_rows[] = {0, 12, 6};                                                                      \
-    static tile_function *const tile_functions[][13] = {{NULL}, {NAMES_12(1)}, {NAMES_6(2)}};
+    HOLDS_9(1)                                                                                                         \
+    HOLDS_6(2)                                                                                                         \
+    static const size_t tile_rows[] = {0, 12, 6}, held_terms[] = {0, 9, 6};                                            \
+    static tile_function *const tile_functions[][13] = {{NULL}, {NAMES_12(1)}, {NAMES_6(2)}};                          \
+    static hold_function *const hold_functions[][10] = {{NULL}, {HELD_9(1)}, {HELD_6(2)}};
 
 static void squares(double lane[NN_LANES], const float *g, size_t n, size_t at)
 {

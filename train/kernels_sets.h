@@ -9,4 +9,8 @@ extern const nn_kernels nn_kernels_portable;
 extern const nn_kernels nn_kernels_avx512, nn_kernels_avx2;
 #endif
 
+/* For arrays that the compiler turns into registers: no zeros in memory, no canary beside them. */
+#define NN_UNINITIALISED __attribute__((uninitialized))
+#define NN_IN_REGISTERS  __attribute__((no_stack_protector))
+
 #endif
