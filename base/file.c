@@ -161,6 +161,15 @@ fl_code fl_file_write(const char *path, const void *bytes, size_t n, unsigned mo
     return FL_OK;
 }
 
+fl_code fl_file_move(const char *from, const char *to, fl_err *err)
+{
+    if (rename(from, to) != 0)
+        return fl_fail(err, FL_EENV, "%s: cannot write: %s", to, strerror(errno));
+    if (sync_folder_of(to) != 0)
+        return fl_fail(err, FL_EENV, "%s: cannot sync its folder: %s", to, strerror(errno));
+    return FL_OK;
+}
+
 static fl_code make_one(const char *path, fl_err *err)
 {
     if (mkdir(path, 0700) == 0) {

@@ -16,6 +16,9 @@ fl_code fl_file_write(const char *path, const void *bytes, size_t n, unsigned mo
 int fl_fsync(int fd);
 bool fl_files_are_scratch(void);
 
+/* Renames, over what has that name, and fsync of the folder. Both in one folder. */
+fl_code fl_file_move(const char *from, const char *to, fl_err *err) FL_MUST_USE;
+
 /* Makes the folder and its parents, mode 0700 for what is new. */
 fl_code fl_dir_make(const char *path, fl_err *err) FL_MUST_USE;
 bool fl_file_exists(const char *path); /* true as well where we may not look: opening it says so */

@@ -406,7 +406,7 @@ static const fl_cli_option export_options[] = {
     DIR_OPTION,
     {"study", "NAME", "which study (default: the only one)", false},
     {"round", "N", "the model after round N (default: the newest)", false},
-    {"format", "FORMAT", "safetensors or cordon", true},
+    {"format", "FORMAT", "safetensors, onnx or cordon", true},
     {"o", "FILE", "where to write it; FILE.md is its card", true}, {0}};
 static const fl_cli_option rotate_options[] = {DIR_OPTION, {"reason", "CODE", "stands in the ledger: a-z 0-9 . _ - (default routine)", false}, {0}};
 static const fl_cli_option close_options[] = {DIR_OPTION, {"reason", "CODE", "stands in the ledger: a-z 0-9 . _ -", true}, {0}};

@@ -1,11 +1,11 @@
 /* A model leaves the consortium: the released (averaged) weights, with a card that says what they are. */
+#include "train/export.h"
 #include "coordinator/commands.h"
+#include "coordinator/counts.h"
 #include "coordinator/query.h"
 #include "train/model.h"
-#include "train/safetensors.h"
 #include "train/server.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,8 @@ typedef struct chosen {
     const nn_plan *plan;
     uint32_t round;
     fl_hash server, released;
+    bool is_state; /* the coordinator's own; else: */
+    nn_export_format format;
 } chosen;
 
 static fl_code choose(coord_store *s, chosen *c, fl_cli *cli, fl_err *err)
@@ -36,62 +38,41 @@ static fl_code choose(coord_store *s, chosen *c, fl_cli *cli, fl_err *err)
     return FL_OK;
 }
 
-static fl_code make_safetensors(coord_store *s, fl_buf *out, const chosen *c, fl_err *err)
+static fl_code read_weights(coord_store *s, float *w, const chosen *c, fl_err *err)
 {
-    const nn_plan *plan = c->plan;
-    const size_t n = plan->n_weights;
-    nn_model *model = NULL;
     fl_buf bytes;
-    fl_buf_init(&bytes, 4 * n);
-    float *w = malloc(n * sizeof *w);
-    fl_code rc = w ? FL_OK : fl_fail(err, FL_EENV, "export: no memory left");
+    fl_buf_init(&bytes, 4 * (size_t)c->plan->n_weights);
+    fl_code rc = fl_objects_get(s->objects, &bytes, &c->released, err);
     if (rc == FL_OK)
-        rc = nn_model_create(&model, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes, err);
-    if (rc == FL_OK && (rc = fl_objects_get(s->objects, &bytes, &c->released, err)) == FL_OK &&
-        (rc = nn_weights_read(w, n, bytes.bytes, bytes.size, err)) == FL_OK) {
-        nn_facts facts;
-        nn_facts_of(&facts, plan, c->round);
-        rc = nn_safetensors_write(out, model, w, &facts, err);
-    }
-    nn_model_destroy(model);
-    free(w);
+        rc = nn_weights_read(w, c->plan->n_weights, bytes.bytes, bytes.size, err);
     fl_buf_fini(&bytes);
     return rc;
 }
 
-/* ---- the card ------------------------------------------------------------------------------------------------------ */
+/* ---- what the card says ---------------------------------------------------------------------------------------------- */
 
-static void card_head(fl_buf *card, const chosen *c, const fl_hash *file)
+typedef struct facts {
+    nn_card card;
+    nn_card_hospital *hospitals;
+    char *metrics; /* NULL: none */
+} facts;
+
+static void facts_fini(facts *f)
 {
-    const nn_plan *p = c->plan;
-    char hex[2 * FL_HASH_SIZE + 1];
-    fl_buf_printf(card, "# Model of study %s, after round %u of %u\n\n", p->name, c->round, p->rounds);
-    fl_hex_encode(hex, file->bytes, FL_HASH_SIZE);
-    fl_buf_printf(card, "- SHA-256 of the file: %s\n", hex);
-    fl_hex_encode(hex, p->hash.bytes, FL_HASH_SIZE);
-    fl_buf_printf(card, "- plan: %s\n- architecture: %s, %u weights\n- input: %u x %u x %u\n- classes:", hex,
-                  p->architecture, p->n_weights, p->channels, p->height, p->width);
-    for (uint32_t i = 0; i < p->n_classes; i++)
-        fl_buf_printf(card, "%s %u %s", i ? "," : "", i, p->classes[i]);
-    fl_buf_printf(card, "\n- released model: %s\n\n",
-                  p->average == NN_AVERAGE_NONE  ? "the weights of the last round"
-                  : p->average == NN_AVERAGE_EMA ? "exponential mean over the rounds"
-                                                 : "mean over the last rounds");
+    free(f->hospitals);
+    free(f->metrics);
 }
 
-static fl_code card_hospitals(coord_store *s, fl_buf *card, const chosen *c, fl_err *err)
+static fl_code read_hospitals(coord_store *s, facts *f, const chosen *c, fl_err *err)
 {
     fl_query q;
-    fl_buf_printf(card,
-                  "## Privacy\n\nThe unit is the patient (add or remove one, with all images). Every update was clipped"
-                  " per patient and noised\ninside its hospital. Epsilon at delta %s, from the plan's terms, for the"
-                  " rounds a hospital was asked to take part in:\n\n"
-                  "| hospital | rounds | updates in the model | epsilon |\n|---|---|---|---|\n",
-                  c->plan->delta);
+    f->hospitals = calloc(COORD_MAX_SITES, sizeof *f->hospitals);
+    if (!f->hospitals)
+        return fl_fail(err, FL_EENV, "export: no memory left");
     FL_TRY(fl_query_open(&q, s->db,
                          "SELECT r.site, count(*), count(c.site),"
-                         " sum(?3 > 0 AND (r.round = 1 OR r.round % max(?3, 1) = 0 OR r.round = ?4)) FROM round_site r "
-                         "LEFT JOIN contribution c"
+                         " sum(?3 > 0 AND (r.round = 1 OR r.round % max(?3, 1) = 0 OR r.round = ?4)), max(r.patients)"
+                         " FROM round_site r LEFT JOIN contribution c"
                          " ON c.study = r.study AND c.round = r.round AND c.site = r.site"
                          " WHERE r.study = ?1 AND r.round <= ?2 GROUP BY r.site ORDER BY r.site",
                          err));
@@ -99,69 +80,95 @@ static fl_code card_hospitals(coord_store *s, fl_buf *card, const chosen *c, fl_
     fl_bind_int(&q, 2, c->round);
     fl_bind_int(&q, 3, c->plan->metrics_every); /* nn_counts_in */
     fl_bind_int(&q, 4, c->plan->rounds);
-    while (fl_query_row(&q)) {
-        const uint64_t rounds = (uint64_t)fl_column_int(&q, 1), with_counts = (uint64_t)fl_column_int(&q, 3);
-        fl_buf_printf(card, "| %s | %" PRIu64 " | %" PRId64 " | %.3f |\n", fl_column_text(&q, 0), rounds,
-                      fl_column_int(&q, 2), coord_epsilon(c->plan, rounds, with_counts));
+    while (f->card.n_hospitals < COORD_MAX_SITES && fl_query_row(&q)) {
+        nn_card_hospital *h = &f->hospitals[f->card.n_hospitals++];
+        snprintf(h->name, sizeof h->name, "%s", fl_column_text(&q, 0));
+        h->rounds = (uint32_t)fl_column_int(&q, 1);
+        h->updates = (uint32_t)fl_column_int(&q, 2);
+        h->epsilon = coord_epsilon(c->plan, h->rounds, (uint64_t)fl_column_int(&q, 3));
+        h->declared = (uint64_t)fl_column_int(&q, 4);
     }
+    f->card.hospitals = f->hospitals;
     return fl_query_close(&q, err);
 }
 
-static fl_code make_card(coord_store *s, fl_buf *card, const chosen *c, const fl_hash *file, fl_err *err)
+/* Nothing when the plan has no metrics or none are here. */
+static fl_code read_metrics(coord_store *s, facts *f, const chosen *c, fl_err *err)
 {
-    card_head(card, c, file);
-    FL_TRY(card_hospitals(s, card, c, err));
-    fl_buf_add_text(card, "\nWhat each hospital really spent stands in its own ledger, which anybody can check with"
-                          " cordon-audit.\nPatients seen in several hospitals compose: their epsilons add.\n\n"
-                          "## Use\n\nFor research. No figure of merit is part of this file: judge the model on data of"
-                          " your own before relying on it.\n");
-    return fl_buf_check(card, "model card", err);
+    size_t n = 0;
+    if (c->plan->metrics_every == 0)
+        return FL_OK;
+    FILE *out = open_memstream(&f->metrics, &n);
+    if (!out)
+        return fl_fail(err, FL_EENV, "export: no memory left");
+    fl_code rc = coord_counts_words(out, s, c->plan, c->round, err);
+    if (fclose(out) != 0 && rc == FL_OK)
+        rc = fl_fail(err, FL_EENV, "export: no memory left");
+    f->card.metrics = n > 0 ? f->metrics : NULL;
+    return rc;
 }
 
 /* ---- the command ---------------------------------------------------------------------------------------------------- */
 
-static fl_code write_both(coord_session *s, const chosen *c, bool is_safetensors, const char *path, fl_err *err)
+static fl_code write_state(coord_store *s, const chosen *c, const nn_card *card, const char *path, fl_err *err)
 {
-    char card_path[FL_PATH_MAX];
-    fl_buf file, card;
-    if (snprintf(card_path, sizeof card_path, "%s.md", path) >= (int)sizeof card_path)
-        return fl_fail(err, FL_EFORMAT, "-o %.64s...: path too long", path);
-    const size_t largest = nn_server_size(c->plan->n_weights) + NN_SAFETENSORS_MAX_HEADER + 8;
-    fl_buf_init(&file, largest);
-    fl_buf_init(&card, 1 << 18);
-    fl_code rc = is_safetensors ? make_safetensors(s->store, &file, c, err)
-                                : fl_objects_get(s->store->objects, &file, &c->server, err);
+    fl_buf bytes;
+    fl_buf_init(&bytes, nn_server_size(c->plan->n_weights));
+    fl_code rc = fl_objects_get(s->objects, &bytes, &c->server, err);
     if (rc == FL_OK)
-        rc = fl_buf_check(&file, "model file", err);
-    const fl_hash hash = fl_sha256(file.bytes, file.size);
-    if (rc == FL_OK && (rc = make_card(s->store, &card, c, &hash, err)) == FL_OK &&
-        (rc = fl_file_write(path, file.bytes, file.size, 0644, err)) == FL_OK)
-        rc = fl_file_write(card_path, card.bytes, card.size, 0644, err);
-    if (rc == FL_OK)
-        fprintf(s->cli->out, "%s: model of study %s after round %u; its card is %s\n", path, c->plan->name, c->round,
-                card_path);
-    fl_buf_fini(&file);
-    fl_buf_fini(&card);
+        rc = nn_export_save_bytes(path, "cordon", &bytes, card, err);
+    fl_buf_fini(&bytes);
     return rc;
+}
+
+static fl_code write_model(coord_store *s, const chosen *c, const nn_card *card, const char *path, fl_err *err)
+{
+    float *w = malloc(c->plan->n_weights * sizeof *w);
+    if (!w)
+        return fl_fail(err, FL_EENV, "export: no memory left");
+    fl_code rc = read_weights(s, w, c, err);
+    if (rc == FL_OK)
+        rc = nn_export_save(path, c->format, w, card, err);
+    free(w);
+    return rc;
+}
+
+static fl_code write_both(coord_session *s, const chosen *c, const char *path, fl_err *err)
+{
+    facts f = {.card = {.plan = c->plan, .round = c->round}};
+    fl_code rc = read_hospitals(s->store, &f, c, err);
+    if (rc == FL_OK)
+        rc = read_metrics(s->store, &f, c, err);
+    if (rc == FL_OK)
+        rc = c->is_state ? write_state(s->store, c, &f.card, path, err) : write_model(s->store, c, &f.card, path, err);
+    facts_fini(&f);
+    if (rc == FL_OK)
+        fprintf(s->cli->out, "%s: model of study %s after round %u; its card is %s.md\n", path, c->plan->name, c->round,
+                path);
+    return rc;
+}
+
+static fl_code choose_format(chosen *c, const char *name, fl_err *err)
+{
+    c->is_state = strcmp(name, "cordon") == 0;
+    if (!c->is_state && nn_export_format_named(&c->format, name, NULL) != FL_OK)
+        return fl_fail(err, FL_EFORMAT, "--format %.40s: expected safetensors, onnx or cordon", name);
+    return FL_OK;
 }
 
 static fl_code work_export(coord_session *s, fl_err *err)
 {
-    const char *format = fl_cli_value(s->cli, "format");
-    const bool is_safetensors = strcmp(format, "safetensors") == 0;
-    if (strcmp(format, "onnx") == 0)
-        return fl_fail(err, FL_EREFUSED, "--format onnx: is not supported yet: take safetensors");
-    if (!is_safetensors && strcmp(format, "cordon") != 0)
-        return fl_fail(err, FL_EFORMAT, "--format %.40s: expected safetensors or cordon", format);
     nn_plan *plan = malloc(sizeof *plan);
     if (!plan)
         return fl_fail(err, FL_EENV, "export: no memory left");
     chosen c = {.plan = plan};
-    fl_code rc = coord_session_plan(s, plan, fl_cli_value(s->cli, "study"), err);
+    fl_code rc = choose_format(&c, fl_cli_value(s->cli, "format"), err);
+    if (rc == FL_OK)
+        rc = coord_session_plan(s, plan, fl_cli_value(s->cli, "study"), err);
     if (rc == FL_OK)
         rc = choose(s->store, &c, s->cli, err);
     if (rc == FL_OK)
-        rc = write_both(s, &c, is_safetensors, fl_cli_value(s->cli, "o"), err);
+        rc = write_both(s, &c, fl_cli_value(s->cli, "o"), err);
     free(plan);
     return rc;
 }

@@ -11,6 +11,12 @@ enum { VERSION, STUDY, PLAN_HASH, ROUND, SPEC, INPUT, CLASSES, LABELS };
 static const char *const keys[NN_FACTS_KEYS] = {"cordon", "study", "plan_hash", "round",
                                                 "spec",   "input", "classes",   "labels"};
 
+const char nn_facts_preprocessing[] =
+    "the grey levels v of the whole picture, at its native size: lo and hi are their 1st and 99th percentile; resized "
+    "to "
+    "the input's height and width (mean over the area where it shrinks, linear between pixel centres where it grows); "
+    "then clamp(2 (v - lo) / (hi - lo) - 1, -1, 1), all zeros when lo = hi; every channel the same";
+
 const char *nn_facts_key(uint32_t i)
 {
     return keys[i];
@@ -18,7 +24,10 @@ const char *nn_facts_key(uint32_t i)
 
 void nn_facts_of(nn_facts *f, const nn_plan *plan, uint32_t round)
 {
-    *f = (nn_facts){.round = round, .input = {plan->channels, plan->height, plan->width}, .n_classes = plan->n_classes};
+    *f = (nn_facts){.round = round,
+                    .input = {plan->channels, plan->height, plan->width},
+                    .n_classes = plan->n_classes,
+                    .is_multi = plan->multi};
     memcpy(f->study, plan->name, sizeof f->study);
     fl_hex_encode(f->plan_hash, plan->hash.bytes, FL_HASH_SIZE);
     memcpy(f->classes, plan->classes, sizeof f->classes);

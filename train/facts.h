@@ -34,6 +34,9 @@ typedef struct nn_facts {
     char spec[NN_PLAN_MAX_SPEC];
 } nn_facts;
 
+/* The way from a picture to the input, in words: a constant. */
+extern const char nn_facts_preprocessing[];
+
 void nn_facts_of(nn_facts *f, const nn_plan *plan, uint32_t round);
 
 /* Key i < NN_FACTS_KEYS; its value is appended to out. */

@@ -6,6 +6,7 @@
 #include "tests/coordinator/lines.h"
 #include "tests/privacy/plain_update.h"
 #include "train/dpsgd.h"
+#include "train/safetensors.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -309,6 +310,32 @@ static wire_kind contribute(consortium *c, int i, wire_message *released, wire_m
 
 /* ---- tests ---------------------------------------------------------------------------------------------------------------- */
 
+/* The file alone is a model, and its card says what everybody may know. */
+static void check_exported(consortium *c, const char *path)
+{
+    static const char *const words[] = {"# s: model after round 2 of 2", "| a | 100 | 2 | 2 | ", "| b | 100 | 2 | 2 | ",
+                                        "0 normal, 1 ill", "No figures were released"};
+    nn_model_file f;
+    fl_err err;
+    fl_buf card;
+    char card_path[FL_PATH_MAX], hex[2 * FL_HASH_SIZE + 1];
+    assert_ok(nn_model_file_open(&f, path, &err), err);
+    assert_int_equal(f.facts.round, 2);
+    fl_hex_encode(hex, c->plan.hash.bytes, FL_HASH_SIZE);
+    assert_string_equal(f.facts.plan_hash, hex);
+    fl_hex_encode(hex, f.hash.bytes, FL_HASH_SIZE);
+    fl_buf_init(&card, 1 << 20);
+    snprintf(card_path, sizeof card_path, "%s.md", path);
+    assert_ok(fl_file_read(&card, card_path, &err), err);
+    assert_non_null(strstr(fl_buf_text(&card), hex));
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (!strstr(fl_buf_text(&card), words[i]))
+            fail_msg("%s: not in\n%s", words[i], fl_buf_text(&card));
+    }
+    fl_buf_fini(&card);
+    nn_model_file_close(&f);
+}
+
 static void a_federation_outlives_a_killed_coordinator(void **state)
 {
     consortium *c = make(*state);
@@ -343,9 +370,18 @@ static void a_federation_outlives_a_killed_coordinator(void **state)
     assert_output("2 rounds recomputed");
     snprintf(file, sizeof file, "%s/m.safetensors", (char *)*state);
     assert_int_equal(cmd("export", "--dir", c->dir, "--format", "safetensors", "-o", file), 0);
+    check_exported(c, file);
+    snprintf(file, sizeof file, "%s/m.onnx", (char *)*state);
+    assert_int_equal(cmd("export", "--dir", c->dir, "--format", "onnx", "--round=1", "-o", file), 0);
     assert_true(fl_file_exists(file));
+    snprintf(file, sizeof file, "%s/m.state", (char *)*state);
+    assert_int_equal(cmd("export", "--dir", c->dir, "--format", "cordon", "-o", file), 0);
     strcat(file, ".md");
     assert_true(fl_file_exists(file));
+    assert_int_equal(cmd("export", "--dir", c->dir, "--format", "keras", "-o", file), 2);
+    assert_output("expected safetensors, onnx or cordon");
+    assert_int_equal(cmd("export", "--dir", c->dir, "--format", "onnx", "--round=9", "-o", file), 2);
+    assert_output("has no model after round 9");
     stop(c);
     assert_int_equal(cmd("refold", "--dir", c->dir), 0);
     snprintf(file, sizeof file, "%s/ledger.jsonl", (char *)*state);
@@ -438,7 +474,7 @@ static void what_goes_wrong_is_said_in_one_line(void **state)
 
     assert_int_equal(cmd("study", "add", "/nonexistent.ini", "--dir", c->dir), 2);
     assert_int_equal(cmd("study", "show", "nothing", "--dir", c->dir), 2);
-    assert_int_equal(cmd("export", "--dir", c->dir, "--format", "onnx", "-o", "/tmp/x"), 1);
+    assert_int_equal(cmd("export", "--dir", c->dir, "--format", "onnx", "-o", "/tmp/x"), 2);
     assert_int_equal(cmd("status", "--study", "nothing", "--dir", c->dir), 2);
     assert_int_equal(cmd("revoke", "nobody", "--dir", c->dir), 2);
     assert_int_equal(cmd("frobnicate", "--dir", c->dir), 2);
