@@ -215,24 +215,53 @@ static void put_centre(onnx_model *m, const nn_layer *l, const char *y)
     onnx_node(&m->graph, "Sub", y, input_as(m, x, l, 0, m->is_flat), bias);
 }
 
-void onnx_unit(onnx_graph *g, const char *y, const char *x)
+/* y = x op value */
+void onnx_with(onnx_graph *g, const char *op, const char *y, const char *x, float value)
 {
-    char length[ONNX_NAME], least[ONNX_NAME + 8], safe[ONNX_NAME];
-    const float shortest = 1e-6f;
-    snprintf(length, sizeof length, "%.80s/length", y);
-    snprintf(safe, sizeof safe, "%.80s/divisor", y);
-    snprintf(least, sizeof least, "%s/least", y);
-    onnx_floats(g, least, 0, NULL, &shortest);
-    onnx_open(g, "ReduceL2", length);
+    char name[ONNX_NAME + 8];
+    snprintf(name, sizeof name, "%s/value", y);
+    onnx_floats(g, name, 0, NULL, &value);
+    onnx_node(g, op, y, x, name);
+}
+
+/* A matrix of ones does it: programs differ in which shapes they stretch and in how they take sums over a vector. */
+static void times_ones(onnx_graph *g, const char *y, const char *x, uint32_t from, uint32_t to)
+{
+    char ones[ONNX_NAME + 8];
+    float *values = malloc((size_t)from * to * sizeof *values);
+    if (!values)
+        abort(); /* one of from and to is 1 */
+    for (uint32_t i = 0; i < from * to; i++)
+        values[i] = 1;
+    snprintf(ones, sizeof ones, "%s/ones", y);
+    onnx_floats(g, ones, 2, (int64_t[]){to, from}, values);
+    free(values);
+    onnx_open(g, "Gemm", y);
     onnx_in(g, x);
-    onnx_ints(g, "axes", 1, (int64_t[]){1});
-    onnx_int(g, "keepdims", 1);
+    onnx_in(g, ones);
+    onnx_int(g, "transB", 1);
     onnx_close(g);
-    onnx_open(g, "Clip", safe);
-    onnx_in(g, length);
-    onnx_in(g, least);
-    onnx_close(g);
-    onnx_node(g, "Div", y, x, safe);
+}
+
+void onnx_spread(onnx_graph *g, const char *y, const char *x, uint32_t n)
+{
+    times_ones(g, y, x, 1, n);
+}
+
+void onnx_unit(onnx_graph *g, const char *y, const char *x, uint32_t n)
+{
+    static const char *const steps[] = {"squares", "sum", "length", "more", "above", "least", "divisor"};
+    char name[7][ONNX_NAME];
+    for (int i = 0; i < 7; i++)
+        snprintf(name[i], sizeof name[i], "%.80s/%s", y, steps[i]);
+    onnx_node(g, "Mul", name[0], x, x);
+    times_ones(g, name[1], name[0], n, 1);
+    onnx_node(g, "Sqrt", name[2], name[1], NULL);
+    onnx_with(g, "Sub", name[3], name[2], 1e-6f); /* max(length, 1e-6) */
+    onnx_node(g, "Relu", name[4], name[3], NULL);
+    onnx_with(g, "Add", name[5], name[4], 1e-6f);
+    onnx_spread(g, name[6], name[5], n);
+    onnx_node(g, "Div", y, x, name[6]);
 }
 
 /* Over all values: as a vector, and back. */
@@ -240,7 +269,7 @@ static void put_unit(onnx_model *m, const nn_layer *l, const char *y)
 {
     char x[ONNX_NAME], vector[ONNX_NAME];
     const char *in = input_as(m, x, l, 0, true);
-    onnx_unit(&m->graph, m->is_flat ? y : onnx_name(vector, l, "/vector"), in);
+    onnx_unit(&m->graph, m->is_flat ? y : onnx_name(vector, l, "/vector"), in, (uint32_t)l->n_in);
     if (!m->is_flat)
         reshape(&m->graph, y, vector, 4, (int64_t[]){0, l->in.C, l->in.H, l->in.W});
 }
@@ -253,11 +282,22 @@ static const struct {
     void (*put)(onnx_model *m, const nn_layer *l, const char *y);
     form form;
 } kinds[] = {
-    {"conv", put_conv, MAP},       {"linear", put_linear, FLAT},  {"groupnorm", put_groupnorm, MAP},
-    {"relu", put_relu, SAME},      {"tanh", put_tanh, SAME},      {"silu", put_silu, SAME},
-    {"maxpool", put_maxpool, MAP}, {"avgpool", put_avgpool, MAP}, {"globalpool", put_globalpool, MAP},
-    {"flatten", put_same, FLAT},   {"dropout", put_same, SAME},   {"add", put_add, SAME},
-    {"concat", put_concat, SAME},  {"centre", put_centre, SAME},  {"unit", put_unit, SAME},
+    {"conv", put_conv, MAP},
+    {"linear", put_linear, FLAT},
+    {"groupnorm", put_groupnorm, MAP},
+    {"relu", put_relu, SAME},
+    {"tanh", put_tanh, SAME},
+    {"silu", put_silu, SAME},
+    {"maxpool", put_maxpool, MAP},
+    {"avgpool", put_avgpool, MAP},
+    {"globalpool", put_globalpool, MAP},
+    {"flatten", put_same, FLAT},
+    {"dropout", put_same, SAME},
+    {"add", put_add, SAME},
+    {"scattering", onnx_scattering, MAP},
+    {"concat", put_concat, SAME},
+    {"centre", put_centre, SAME},
+    {"unit", put_unit, SAME},
 };
 
 /* --- the model ------------------------------------------------------------------------------------------------- */

@@ -13,7 +13,7 @@
  *     conv           Conv; a standardised one with the standardised weights
  *     groupnorm      Reshape (batch, G, -1), InstanceNormalization, Reshape, Mul, Add
  *     linear         Flatten, Gemm            silu        Sigmoid, Mul
- *     centre         Sub                      unit        ReduceL2, Clip, Div
+ *     centre         Sub                      unit        Mul, Gemm, Sqrt, Relu, Div
  *     dropout        nothing                  scattering  Pad (reflect), Conv, Sqrt, Log (train/onnx_scattering.c)
  *     the others     the operator of that name
  *

@@ -156,6 +156,25 @@ static void parts(double w[4], const morlet *m, int y, int x)
     w[3] = count * (im - im_left) / 2;
 }
 
+uint32_t nn_scattering_radius(uint32_t scale, uint32_t angles)
+{
+    return radius_of(scale, angles);
+}
+
+void nn_scattering_filter(float *re, float *im, uint32_t scale, uint32_t angles, uint32_t t)
+{
+    const int r = (int)radius_of(scale, angles);
+    const morlet m = morlet_of(scale, angles, M_PI * ((double)angles / 2 - 1 - t) / angles);
+    for (int y = -r; y <= r; y++) {
+        for (int x = -r; x <= r; x++) {
+            double real, imaginary;
+            value_at(&real, &imaginary, &m, y, x);
+            *re++ = (float)real;
+            *im++ = (float)imaginary;
+        }
+    }
+}
+
 static filter *filter_make(uint32_t scale, uint32_t L)
 {
     const uint32_t r = radius_of(scale, L), n_pairs = L / 2 - 1, stride = 2 * L;

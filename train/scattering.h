@@ -68,6 +68,11 @@ void nn_scattering_raw(const nn_scattering *s, float *raw, float *scratch, const
 /* out (n_out): the features of an image (H, W) with pixels in -1..1, as img_resize gives them: p = (x + 1) / 2. */
 void nn_scattering_features(const nn_scattering *s, float *out, float *scratch, const float *image);
 
+/* For who computes it elsewhere: psi[scale, t] as it is used, re and im (2 radius + 1, 2 radius + 1) each; no filters need
+ * be made before. */
+uint32_t nn_scattering_radius(uint32_t scale, uint32_t angles);
+void nn_scattering_filter(float *re, float *im, uint32_t scale, uint32_t angles, uint32_t t);
+
 /* For tests: what the convolutions run on; "avx512", "avx2" or "portable". false: this CPU has no such kernel. */
 bool nn_scattering_use(const char *kernel);
 const char *nn_scattering_kernel(void);

@@ -26,6 +26,9 @@ static const struct {
      {3, 33, 31},
      5,
      true},
+    {"scattering4", "scattering 4 8 mirror\nlinear classes", {1, 64, 64}, 2, false},
+    {"scattering2", "scattering 2 8 groups 27\nlinear classes", {1, 28, 28}, 10, false},
+    {"scattering3", "scattering 3 4\nconv 1x1 4\nlinear classes", {1, 33, 47}, 2, false},
     {"map", "conv 3x3 8 pad 1 nobias\ngroupnorm 2\nrelu\nconv 1x1 4\nglobalpool", {1, 16, 16}, 4, true},
 };
 
