@@ -19,7 +19,11 @@ static const struct {
     uint32_t n_classes;
     bool is_multi;
 } texts[] = {
-    {"flat", "linear 7\ngroupnorm 7\ntanh\nconv 1x1 5 as odd.name-1\nrelu\nlinear classes nobias", {1, 8, 9}, 3, false},
+    {"flat",
+     "linear 12\ngroupnorm 3\ntanh\nconv 1x1 5 as odd.name-1\nrelu\nlinear classes nobias",
+     {1, 8, 9},
+     3,
+     false},
     {"odd",
      "groupnorm 1\nconv 5x3 6 stride 2 pad 1\nmaxpool 3 stride 2\nconv 3x3 4\navgpool 2x3 stride 1\nflatten\nlinear "
      "classes",
