@@ -25,6 +25,7 @@ struct nn_engine {
     uint32_t images;      /* terms.images */
     uint32_t last, first; /* slopes go from layer last down to first */
     bool is_training;     /* terms.is_training */
+    bool drops;
     bool has_slope[NN_MAX_LAYERS], is_tiled[NN_MAX_LAYERS];
     uint32_t n_buffers;
     buffer buffers[2 * NN_MAX_LAYERS + 1]; /* [0]: the images */
@@ -275,6 +276,7 @@ static void plan(nn_engine *e, const nn_model *m, const nn_engine_terms *terms)
     e->terms = *terms;
     e->images = terms->images;
     e->is_training = terms->is_training;
+    e->drops = terms->is_training && !terms->is_looking;
     plan_reach(e);
     plan_values(e);
     if (e->is_training) {
@@ -407,6 +409,11 @@ nn_map nn_engine_slope(const nn_engine *e, uint32_t layer, uint32_t i)
 
 /* --- forward --------------------------------------------------------------------------------------------------- */
 
+void nn_engine_drop(nn_engine *e, bool drops)
+{
+    e->drops = drops;
+}
+
 /* A number for each layer out of the image's one (splitmix64). */
 static uint64_t mixed_key(uint64_t key, uint32_t layer)
 {
@@ -424,7 +431,7 @@ static nn_pass pass_of(const nn_engine *e, const nn_packed *w, uint32_t layer, u
                  .scratch = e->memory + e->scratch_at,
                  .kept = e->memory + e->kept_at[layer] + (e->is_training ? i * vectors(l->n_kept) : 0),
                  .key = mixed_key(e->keys[i], layer),
-                 .is_training = e->is_training};
+                 .is_training = e->drops};
     for (uint32_t k = 0; k < l->n_inputs; k++)
         p.x[k] = image_of(e, value_of(e, l->from[k]), i);
     return p;

@@ -81,6 +81,9 @@ void nn_engine_set_image(nn_engine *e, uint32_t i, const float *image /* (C, H, 
 /* The number for dropout of image i; 0 unless set. */
 void nn_engine_set_key(nn_engine *e, uint32_t i, uint64_t key);
 
+/* Does dropout drop? At first it does when training, not when looking. */
+void nn_engine_drop(nn_engine *e, bool drops);
+
 /* Layers [first, end) of images [0, n). */
 void nn_engine_forward(nn_engine *e, const nn_packed *w, uint32_t n, uint32_t first, uint32_t end);
 /* Output of a layer for image i; valid until the next forward, without training only for the last layer. */

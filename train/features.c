@@ -146,8 +146,12 @@ static void dropout_run(const nn_layer *l, const nn_pass *p)
 
 static void dropout_back(const nn_layer *l, const nn_pass *p)
 {
-    if (p->dx[0].at)
+    if (!p->dx[0].at)
+        return;
+    if (p->is_training)
         drop(l, &p->dx[0], &p->dy, p->key);
+    else
+        combine(&p->dx[0], 1, &p->dy, 0, NULL);
 }
 
 const nn_layer_kind nn_centre = {.name = "centre",

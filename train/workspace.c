@@ -54,7 +54,9 @@ void nn_forward(const nn_model *m, nn_workspace *ws, const float *w, float *logi
 {
     nn_packed_load(&ws->weights, w, NN_LOAD_ALL, NULL);
     nn_engine_set_image(ws->engine, 0, image);
+    nn_engine_drop(ws->engine, false);
     nn_engine_forward(ws->engine, &ws->weights, 1, 0, m->spec.n_layers);
+    nn_engine_drop(ws->engine, true);
     nn_map y = nn_engine_value(ws->engine, m->spec.n_layers - 1, 0);
     nn_map_read(logits, &y);
 }

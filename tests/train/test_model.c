@@ -315,6 +315,34 @@ static void weights_on_the_wire_are_little_endian_and_finite(void **state)
     assert_int_equal(nn_weights_read(back, 3, bytes, 12, &err), FL_EFORMAT);
 }
 
+/* Answers, and slopes of what is looked at, are the same with dropout and without; gradients are not. */
+static void only_training_drops(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"conv 3x3 4 pad 1\ntanh\nlinear classes",
+                                        "conv 3x3 4 pad 1\ntanh\ndropout 0.5\nlinear classes"};
+    enum { N = 40 + 2 * 144 + 2 };
+    float w[N], x[36], logits[2][2], seen[2][2], y[2][144], slope[2][144], g[2][N];
+    fill(w, N, 0.5, 1);
+    fill(x, 36, 1, 2);
+    for (int i = 0; i < 2; i++) {
+        nn_model *m = build(specs[i], 1, 6, 6, 2);
+        nn_workspace *ws;
+        assert_int_equal(nn_model_n_weights(m), N);
+        assert_int_equal(nn_workspace_create(&ws, m, NULL), FL_OK);
+        nn_forward(m, ws, w, logits[i], x);
+        assert_int_equal(nn_activation(y[i], slope[i], seen[i], m, ws, w, x, 0, 1, NULL), FL_OK);
+        nn_gradient(m, ws, w, g[i], NULL, x, 1);
+        nn_workspace_destroy(ws);
+        nn_model_destroy(m);
+    }
+    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    assert_memory_equal(seen[0], logits[0], sizeof logits[0]);
+    assert_memory_equal(seen[1], logits[0], sizeof logits[0]);
+    assert_memory_equal(slope[0], slope[1], sizeof slope[0]);
+    assert_memory_not_equal(g[0], g[1], 40 * sizeof g[0][0]);
+}
+
 static void softmax_is_a_distribution_whatever_comes_in(void **state)
 {
     (void)state;
@@ -372,6 +400,7 @@ int main(void)
         cmocka_unit_test(tensors_cover_the_vector_and_have_pytorchs_names),
         cmocka_unit_test(names_are_the_tensors_names_and_the_hash_is_of_the_text_without_its_looks),
         cmocka_unit_test(weights_on_the_wire_are_little_endian_and_finite),
+        cmocka_unit_test(only_training_drops),
         cmocka_unit_test(softmax_is_a_distribution_whatever_comes_in),
         cmocka_unit_test(gemm_is_stable_and_right),
     };
