@@ -3,8 +3,8 @@
 #include "coordinator/commands.h"
 #include "coordinator/counts.h"
 #include "coordinator/query.h"
+#include "train/checkpoint.h"
 #include "train/model.h"
-#include "train/server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,12 +112,18 @@ static fl_code read_metrics(coord_store *s, facts *f, const chosen *c, fl_err *e
 
 static fl_code write_state(coord_store *s, const chosen *c, const nn_card *card, const char *path, fl_err *err)
 {
-    fl_buf bytes;
-    fl_buf_init(&bytes, nn_server_size(c->plan->n_weights));
-    fl_code rc = fl_objects_get(s->objects, &bytes, &c->server, err);
+    fl_buf state, file;
+    fl_buf_init(&state, NN_EXPORT_MAX);
+    fl_buf_init(&file, NN_EXPORT_MAX);
+    fl_code rc = fl_objects_get(s->objects, &state, &c->server, err);
+    if (rc == FL_OK) {
+        nn_checkpoint_wrap(&file, state.bytes, state.size);
+        rc = fl_buf_check(&file, "checkpoint", err);
+    }
     if (rc == FL_OK)
-        rc = nn_export_save_bytes(path, "cordon", &bytes, card, err);
-    fl_buf_fini(&bytes);
+        rc = nn_export_save_bytes(path, "cordon", &file, card, err);
+    fl_buf_fini(&state);
+    fl_buf_fini(&file);
     return rc;
 }
 

@@ -5,6 +5,7 @@
 #include "proto/net/client.h"
 #include "tests/coordinator/lines.h"
 #include "tests/privacy/plain_update.h"
+#include "train/checkpoint.h"
 #include "train/dpsgd.h"
 #include "train/safetensors.h"
 
@@ -376,6 +377,11 @@ static void a_federation_outlives_a_killed_coordinator(void **state)
     assert_true(fl_file_exists(file));
     snprintf(file, sizeof file, "%s/m.state", (char *)*state);
     assert_int_equal(cmd("export", "--dir", c->dir, "--format", "cordon", "-o", file), 0);
+    nn_server server;
+    fl_err err;
+    assert_ok(nn_checkpoint_load(&server, &c->plan, file, &err), err);
+    assert_int_equal(server.rounds_done, 2);
+    nn_server_fini(&server);
     strcat(file, ".md");
     assert_true(fl_file_exists(file));
     assert_int_equal(cmd("export", "--dir", c->dir, "--format", "keras", "-o", file), 2);
