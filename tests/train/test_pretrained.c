@@ -230,12 +230,13 @@ static void headers_that_lie_are_refused(void **state)
          FL_EFORMAT},
         {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[0,8]}," BIAS "}", "data_offsets",
          FL_EFORMAT},
-        {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[2,-2],\"data_offsets\":[0,8]}," BIAS "}", "shape", FL_EFORMAT},
+        {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[2,-2],\"data_offsets\":[0,8]}," BIAS "}", "its shape is not one",
+         FL_EFORMAT},
         {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[4294967295,4294967295,4294967295],\"data_offsets\":[0,8]}," BIAS
          "}",
-         "shape", FL_EFORMAT},
-        {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[2,2,1,1,1,1,1,1,1],\"data_offsets\":[0,8]}," BIAS "}", "shape",
-         FL_EFORMAT},
+         "its shape is not one", FL_EFORMAT},
+        {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[2,2,1,1,1,1,1,1,1],\"data_offsets\":[0,8]}," BIAS "}",
+         "its shape is not one", FL_EFORMAT},
         {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[0,9]}," BIAS "}", "data_offsets",
          FL_EFORMAT},
         {"{\"fc.weight\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[8,16]}," BIAS "}", "data_offsets",
@@ -286,6 +287,8 @@ static void no_cut_file_is_taken(void **state)
         assert_int_equal(nn_pretrained_take(s->w, s->model, 0, cut, n, NULL, NULL), FL_EFORMAT);
         free(cut);
     }
+    fl_buf_add(&file, "more", 4);
+    assert_int_equal(nn_pretrained_take(s->w, s->model, 0, file.bytes, file.size, NULL, NULL), FL_EFORMAT);
     assert_memory_equal(s->w, s->before, sizeof s->w);
     fl_buf_fini(&file);
 }
