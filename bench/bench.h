@@ -10,10 +10,15 @@
 
 int bench_noise(fl_cli *cli);
 int bench_accountant(fl_cli *cli);
-extern const fl_cli_option bench_noise_options[], bench_accountant_options[];
+int bench_train(fl_cli *cli);
+int bench_predict(fl_cli *cli);
+extern const fl_cli_option bench_noise_options[], bench_accountant_options[], bench_train_options[],
+    bench_predict_options[];
 
 /* Seconds of the monotonic clock, to the nanosecond. */
 double bench_now_s(void);
+/* Seconds that all threads of this process have computed. */
+double bench_cpu_s(void);
 /* Of n >= 1 values, which get sorted; the lower one of two in the middle. */
 double bench_median(double *values, size_t n);
 /* Prints j as one line, frees it, returns 0. */

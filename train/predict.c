@@ -3,12 +3,18 @@
 #include <math.h>
 #include <stdlib.h>
 
-typedef struct predict_job {
+struct nn_predictor {
     const nn_model *model;
-    const nn_packed *weights;
-    const nn_dataset *data;
+    fl_pool *pool;
+    nn_packed weights;
     nn_engine **engines;
-    uint32_t images; /* of a block */
+    uint32_t images; /* of a block, at most */
+};
+
+typedef struct predict_job {
+    const nn_predictor *p;
+    const nn_dataset *data;
+    uint32_t images; /* of a block of this call */
     float *probabilities;
 } predict_job;
 
@@ -26,45 +32,74 @@ void nn_probabilities(float *p, const nn_model *m, const float *logits)
 static void predict_block(void *context, size_t index, unsigned thread)
 {
     const predict_job *job = context;
-    const uint32_t n_classes = nn_model_n_classes(job->model), n_layers = (uint32_t)nn_model_n_layers(job->model);
+    const nn_model *m = job->p->model;
+    const uint32_t n_classes = nn_model_n_classes(m), n_layers = (uint32_t)nn_model_n_layers(m);
     const size_t first = index * job->images, left = job->data->n_images - first;
     const uint32_t n = left < job->images ? (uint32_t)left : job->images;
-    nn_engine *e = job->engines[thread];
+    nn_engine *e = job->p->engines[thread];
     for (uint32_t i = 0; i < n; i++)
         nn_engine_set_image(e, i, job->data->images + (first + i) * nn_dataset_image_size(job->data));
-    nn_engine_forward(e, job->weights, n, 0, n_layers);
+    nn_engine_forward(e, &job->p->weights, n, 0, n_layers);
     for (uint32_t i = 0; i < n; i++) {
         float *p = job->probabilities + (first + i) * n_classes;
         const nn_map y = nn_engine_value(e, n_layers - 1, i);
         nn_map_read(p, &y);
-        nn_probabilities(p, job->model, p);
+        nn_probabilities(p, m, p);
     }
+}
+
+fl_code nn_predictor_create(nn_predictor **out, const nn_model *m, const float *weights, fl_pool *pool, fl_err *err)
+{
+    *out = NULL;
+    nn_predictor *p = calloc(1, sizeof *p);
+    if (!p)
+        return fl_fail(err, FL_EENV, "prediction: out of memory");
+    *p = (nn_predictor){.model = m, .pool = pool, .images = nn_block_images(m)};
+    const nn_engine_terms terms = {.images = p->images};
+    p->engines = calloc(fl_pool_threads(pool), sizeof(nn_engine *));
+    fl_code rc = p->engines ? nn_packed_init(&p->weights, m, false, err)
+                            : fl_fail(err, FL_EENV, "prediction: out of memory");
+    for (unsigned i = 0; rc == FL_OK && i < fl_pool_threads(pool); i++)
+        rc = nn_engine_create(&p->engines[i], m, &terms, err);
+    if (rc != FL_OK) {
+        nn_predictor_destroy(p);
+        return rc;
+    }
+    nn_packed_load(&p->weights, weights, NN_LOAD_ALL, pool);
+    *out = p;
+    return FL_OK;
+}
+
+void nn_predictor_destroy(nn_predictor *p)
+{
+    if (!p)
+        return;
+    for (unsigned i = 0; p->engines && i < fl_pool_threads(p->pool); i++)
+        nn_engine_destroy(p->engines[i]);
+    free(p->engines);
+    nn_packed_fini(&p->weights);
+    free(p);
+}
+
+fl_code nn_predictor_run(nn_predictor *p, float *probabilities, const nn_dataset *d, fl_err *err)
+{
+    const nn_shape s = nn_model_input(p->model);
+    if (s.C != d->channels || s.H != d->height || s.W != d->width)
+        return fl_fail(err, FL_EREFUSED, "data set: images are %ux%ux%u, the model wants %ux%ux%u", d->channels,
+                       d->height, d->width, s.C, s.H, s.W);
+    const uint32_t each = (d->n_images + fl_pool_threads(p->pool) - 1) / fl_pool_threads(p->pool);
+    predict_job job = {p, d, each < p->images ? each : p->images, probabilities};
+    if (d->n_images > 0)
+        fl_pool_run(p->pool, (d->n_images + job.images - 1) / job.images, predict_block, &job);
+    return FL_OK;
 }
 
 fl_code nn_predict(float *probabilities, const nn_model *m, const float *weights, const nn_dataset *d, fl_pool *pool,
                    fl_err *err)
 {
-    nn_shape s = nn_model_input(m);
-    if (s.C != d->channels || s.H != d->height || s.W != d->width)
-        return fl_fail(err, FL_EREFUSED, "data set: images are %ux%ux%u, the model wants %ux%ux%u", d->channels,
-                       d->height, d->width, s.C, s.H, s.W);
-    const unsigned n_threads = fl_pool_threads(pool);
-    const nn_engine_terms terms = {.images = nn_block_images(m)};
-    nn_engine **engines = calloc(n_threads, sizeof(nn_engine *));
-    nn_packed packed = {0};
-    fl_code rc = engines ? FL_OK : fl_fail(err, FL_EENV, "prediction: out of memory");
-    if (rc == FL_OK)
-        rc = nn_packed_init(&packed, m, false, err);
-    for (unsigned i = 0; rc == FL_OK && i < n_threads; i++)
-        rc = nn_engine_create(&engines[i], m, &terms, err);
-    if (rc == FL_OK) {
-        predict_job job = {m, &packed, d, engines, terms.images, probabilities};
-        nn_packed_load(&packed, weights, NN_LOAD_ALL, pool);
-        fl_pool_run(pool, (d->n_images + terms.images - 1) / terms.images, predict_block, &job);
-    }
-    for (unsigned i = 0; engines && i < n_threads; i++)
-        nn_engine_destroy(engines[i]);
-    free(engines);
-    nn_packed_fini(&packed);
+    nn_predictor *p;
+    FL_TRY(nn_predictor_create(&p, m, weights, pool, err));
+    fl_code rc = nn_predictor_run(p, probabilities, d, err);
+    nn_predictor_destroy(p);
     return rc;
 }

@@ -15,4 +15,12 @@ void nn_probabilities(float *p, const nn_model *m, const float *logits);
 fl_code nn_predict(float *probabilities, const nn_model *m, const float *weights, const nn_dataset *d, fl_pool *pool,
                    fl_err *err) FL_MUST_USE;
 
+/* The same for many calls: weights are packed once and memory is taken once. One call at a time. The model, the weights
+ * (n_weights) and the pool are borrowed. */
+typedef struct nn_predictor nn_predictor;
+fl_code nn_predictor_create(nn_predictor **out, const nn_model *m, const float *weights, fl_pool *pool,
+                            fl_err *err) FL_MUST_USE;
+void nn_predictor_destroy(nn_predictor *p);
+fl_code nn_predictor_run(nn_predictor *p, float *probabilities, const nn_dataset *d, fl_err *err) FL_MUST_USE;
+
 #endif
