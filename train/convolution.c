@@ -103,85 +103,185 @@ static size_t packed_at(const nn_convolution *c, uint32_t group, size_t k, uint3
     return group * c->k * c->packed_out + (size_t)panel * NN_PANEL * c->k + k * width + o % NN_PANEL;
 }
 
-/* Columns o of a group that belong to this piece of all outputs. */
-static void pack_columns(const nn_convolution *c, float *packed, const float *flat, uint32_t group, uint32_t from,
-                         uint32_t to)
+/*
+ * Sixteen outputs of a group at a time, from o on: their rows of the flat vector are sixteen streams, which are read and
+ * written SIDE values at a time; the packed rows are whole vectors. Threads share the work by these blocks.
+ */
+enum { SIDE = 16 };
+
+typedef struct strip {
+    uint32_t group, o, n, width; /* n of the 16 are real; width of their panel */
+    size_t flat, bias;           /* first weight and first bias of output o */
+    size_t packed, packed_bias;
+} strip;
+
+static uint64_t strips(const nn_convolution *c)
+{
+    return (uint64_t)c->shape.groups * (c->packed_out / SIDE);
+}
+
+static strip strip_of(const nn_convolution *c, uint64_t index)
+{
+    const uint32_t in_group = c->packed_out / SIDE;
+    strip s = {.group = (uint32_t)(index / in_group), .o = (uint32_t)(index % in_group) * SIDE};
+    const size_t output = (size_t)s.group * c->group_out + s.o;
+    s.n = at_most(c->group_out - s.o, SIDE);
+    s.width = at_most(c->packed_out - s.o / NN_PANEL * NN_PANEL, NN_PANEL);
+    s.flat = output * c->k;
+    s.bias = c->k * c->shape.out + output;
+    s.packed = packed_at(c, s.group, 0, s.o);
+    s.packed_bias = c->bias_at + (size_t)s.group * c->packed_out + s.o;
+    return s;
+}
+
+/* Where flat values j .. j + n - 1 of an output, j = (channel, tap), stand in its packed column. */
+static void packed_rows(const nn_convolution *c, const strip *s, size_t row[SIDE], size_t j, size_t n)
 {
     const size_t area = (size_t)c->shape.kernel_h * c->shape.kernel_w;
-    for (uint32_t o = from; o < to; o++) {
-        const float *w = flat + ((size_t)group * c->group_out + o) * c->k;
-        for (size_t a = 0; a < area; a++) {
-            for (uint32_t i = 0; i < c->group_in; i++)
-                packed[packed_at(c, group, a * c->group_in + i, o)] = o < c->group_out ? w[i * area + a] : 0;
+    size_t i = j / area, tap = j % area;
+    for (size_t q = 0; q < n; q++) {
+        row[q] = s->packed + (tap * c->group_in + i) * s->width;
+        if (++tap == area) {
+            tap = 0;
+            i++;
         }
     }
 }
 
-/* Every piece takes a share of the rows of each phase. */
-static void pack_transposed(const nn_convolution *c, float *out, const float *flat, uint32_t group, uint32_t piece,
-                            uint32_t pieces)
+typedef float four __attribute__((vector_size(16)));
+
+static four load_four(const float *p)
 {
-    const nn_conv_shape *s = &c->shape;
-    const size_t area = (size_t)s->kernel_h * s->kernel_w;
-    const uint32_t width = round16(c->group_in);
-    flat += (size_t)group * c->group_out * c->k;
-    for (uint32_t a = 0; a < c->phase_h; a++) {
-        for (uint32_t b = 0; b < c->phase_w; b++) {
-            phase down = phase_of(a, c->phase_h, s->H, s->kernel_h, s->pad);
-            phase right = phase_of(b, c->phase_w, s->W, s->kernel_w, s->pad);
-            size_t rows = (size_t)down.taps * right.taps * c->group_out;
-            for (size_t k = rows * piece / pieces; k < rows * (piece + 1) / pieces; k++) {
-                uint32_t o = (uint32_t)(k % c->group_out), tap = (uint32_t)(k / c->group_out);
-                uint32_t u = a + (down.taps - 1 - tap / right.taps) * c->phase_h;
-                uint32_t v = b + (right.taps - 1 - tap % right.taps) * c->phase_w;
-                const float *w = flat + (size_t)o * c->k + (size_t)u * s->kernel_w + v;
-                for (uint32_t i = 0; i < width; i++) {
-                    uint32_t panel = i / NN_PANEL, columns = at_most(width - panel * NN_PANEL, NN_PANEL);
-                    out[panel * NN_PANEL * rows + k * columns + i % NN_PANEL] = i < c->group_in ? w[i * area] : 0;
-                }
-            }
-            out += rows * width;
+    four v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static void store_four(float *p, four v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+/* to[j][i] = from[i][j], SIDE x SIDE */
+static void turn(float *to, size_t to_step, const float *from, size_t from_step)
+{
+    for (size_t i = 0; i < SIDE; i += 4) {
+        for (size_t j = 0; j < SIDE; j += 4) {
+            const float *at = from + i * from_step + j;
+            float *out = to + j * to_step + i;
+            four a = load_four(at), b = load_four(at + from_step), c = load_four(at + 2 * from_step),
+                 d = load_four(at + 3 * from_step);
+            four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            store_four(out, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+            store_four(out + to_step, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+            ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            store_four(out + 2 * to_step, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+            store_four(out + 3 * to_step, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
         }
+    }
+}
+
+static void pack_strip(const nn_convolution *c, const strip *s, float *packed, const float *flat)
+{
+    float block[SIDE * SIDE], turned[SIDE * SIDE];
+    size_t row[SIDE];
+    memset(block, 0, sizeof block);
+    for (size_t j = 0, n; j < c->k; j += n) {
+        n = c->k - j < SIDE ? c->k - j : SIDE;
+        packed_rows(c, s, row, j, n);
+        for (uint32_t column = 0; column < s->n; column++)
+            memcpy(block + column * SIDE, flat + s->flat + column * c->k + j, n * sizeof *block);
+        turn(turned, SIDE, block, SIDE);
+        for (size_t q = 0; q < n; q++)
+            memcpy(packed + row[q], turned + q * SIDE, SIDE * sizeof *packed);
+    }
+    for (uint32_t column = 0; c->shape.has_bias && column < SIDE; column++)
+        packed[s->packed_bias + column] = column < s->n ? flat[s->bias + column] : 0;
+}
+
+/* One tap of a strip: its packed rows (channel, output) become rows (output, channel) of a phase that starts at out and
+ * has so many rows; the first is row `at`. */
+static void turn_tap(const nn_convolution *c, const strip *s, float *out, size_t rows, size_t at, const float *packed)
+{
+    float block[SIDE * SIDE], turned[SIDE * SIDE];
+    const uint32_t width = round16(c->group_in);
+    for (uint32_t i = 0; i < width; i += SIDE) {
+        const uint32_t panel = i / NN_PANEL * NN_PANEL, columns = at_most(width - panel, NN_PANEL);
+        float *to = out + panel * rows + at * columns + i % NN_PANEL;
+        const float *from = packed + (size_t)i * s->width;
+        size_t step = s->width;
+        if (c->group_in - i < SIDE) { /* no packed rows for the padded channels */
+            memset(block, 0, sizeof block);
+            for (uint32_t q = 0; q < c->group_in - i; q++)
+                memcpy(block + q * SIDE, from + q * step, SIDE * sizeof *block);
+            from = block;
+            step = SIDE;
+        }
+        turn(s->n == SIDE ? to : turned, s->n == SIDE ? columns : SIDE, from, step);
+        for (uint32_t o = 0; s->n < SIDE && o < s->n; o++)
+            memcpy(to + o * columns, turned + o * SIDE, SIDE * sizeof *to);
+    }
+}
+
+static void turn_strip(const nn_convolution *c, const strip *s, float *transposed, const float *packed)
+{
+    const nn_conv_shape *shape = &c->shape;
+    float *out = transposed + s->group * (c->n_transposed / shape->groups);
+    for (uint32_t i = 0; i < c->phase_h * c->phase_w; i++) {
+        const uint32_t a = i / c->phase_w, b = i % c->phase_w;
+        const phase down = phase_of(a, c->phase_h, shape->H, shape->kernel_h, shape->pad);
+        const phase right = phase_of(b, c->phase_w, shape->W, shape->kernel_w, shape->pad);
+        const size_t taps = (size_t)down.taps * right.taps, rows = taps * c->group_out;
+        for (size_t tap = 0; tap < taps; tap++) { /* backwards */
+            const size_t u = a + (down.taps - 1 - tap / right.taps) * c->phase_h;
+            const size_t v = b + (right.taps - 1 - tap % right.taps) * c->phase_w;
+            turn_tap(c, s, out, rows, tap * c->group_out + s->o,
+                     packed + s->packed + (u * shape->kernel_w + v) * c->group_in * s->width);
+        }
+        out += rows * round16(c->group_in);
     }
 }
 
 void nn_conv_pack(const nn_convolution *c, float *packed, float *transposed, const float *flat, uint32_t piece,
                   uint32_t pieces)
 {
-    const uint32_t from = (uint32_t)((uint64_t)c->packed_out * piece / pieces),
-                   to = (uint32_t)((uint64_t)c->packed_out * (piece + 1) / pieces);
-    const size_t size = c->n_transposed / c->shape.groups;
-    for (uint32_t g = 0; g < c->shape.groups; g++) {
-        pack_columns(c, packed, flat, g, from, to);
-        for (uint32_t o = from; c->shape.has_bias && o < to; o++) {
-            packed[c->bias_at + (size_t)g * c->packed_out + o] =
-                o < c->group_out ? flat[c->k * c->shape.out + (size_t)g * c->group_out + o] : 0;
-        }
+    for (uint64_t i = strips(c) * piece / pieces; i < strips(c) * (piece + 1) / pieces; i++) {
+        const strip s = strip_of(c, i);
+        pack_strip(c, &s, packed, flat);
         if (transposed)
-            pack_transposed(c, transposed + g * size, flat, g, piece, pieces);
+            turn_strip(c, &s, transposed, packed);
     }
 }
 
-/* Flat outputs from .. to - 1 are taken from packed, of floats or of int64. */
-#define UNPACK(flat, packed, from, to)                                                                                 \
-    for (uint32_t o = (from); o < (to); o++) {                                                                         \
-        const size_t area = (size_t)c->shape.kernel_h * c->shape.kernel_w;                                             \
-        const uint32_t group = o / c->group_out, column = o % c->group_out;                                            \
-        for (size_t k = 0; k < c->k; k++)                                                                              \
-            (flat)[o * c->k + k % c->group_in * area + k / c->group_in] = (packed)[packed_at(c, group, k, column)];    \
+/* Of floats and of int64: packed rows come together in a block, SIDE values of each output leave it together. */
+#define UNPACK(TYPE)                                                                                                   \
+    for (uint64_t i = strips(c) * piece / pieces; i < strips(c) * (piece + 1) / pieces; i++) {                         \
+        const strip s = strip_of(c, i);                                                                                \
+        TYPE block[SIDE][SIDE];                                                                                        \
+        size_t row[SIDE];                                                                                              \
+        for (size_t j = 0, n; j < c->k; j += n) {                                                                      \
+            n = c->k - j < SIDE ? c->k - j : SIDE;                                                                     \
+            packed_rows(c, &s, row, j, n);                                                                             \
+            for (size_t q = 0; q < n; q++) {                                                                           \
+                for (uint32_t column = 0; column < SIDE; column++)                                                     \
+                    block[column][q] = packed[row[q] + column];                                                        \
+            }                                                                                                          \
+            for (uint32_t column = 0; column < s.n; column++)                                                          \
+                memcpy(flat + s.flat + column * c->k + j, block[column], n * sizeof(TYPE));                            \
+        }                                                                                                              \
         if (c->shape.has_bias)                                                                                         \
-            (flat)[c->k * c->shape.out + o] = (packed)[c->bias_at + (size_t)group * c->packed_out + column];           \
+            memcpy(flat + s.bias, packed + s.packed_bias, s.n * sizeof(TYPE));                                         \
     }
 
 void nn_conv_unpack(const nn_convolution *c, float *flat, const float *packed)
 {
-    UNPACK(flat, packed, 0, c->shape.out)
+    const uint32_t piece = 0, pieces = 1;
+    UNPACK(float)
 }
 
 void nn_conv_unpack_sum(const nn_convolution *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces)
 {
-    UNPACK(flat, packed, (uint32_t)((uint64_t)c->shape.out * piece / pieces),
-           (uint32_t)((uint64_t)c->shape.out * (piece + 1) / pieces))
+    UNPACK(int64_t)
 }
 
 /* --- forward and input gradient: pixels sweep over weights ------------------------------------------------------ */
