@@ -7,6 +7,8 @@ static const fl_cli_command commands[] = {
     {"noise", "", "draws of the discrete Gaussian in a second", bench_noise_options, 0, 0, bench_noise, NULL},
     {"accountant", "", "Renyi curve and certified bounds of a schedule", bench_accountant_options, 0, 0,
      bench_accountant, NULL},
+    {"layers", "", "rates of a model's convolutions and linear layers on one core", bench_layers_options, 0, 0,
+     bench_layers, NULL},
     {0},
 };
 
