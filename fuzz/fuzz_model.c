@@ -28,6 +28,23 @@ static void pass(const nn_model *m)
     nn_workspace_destroy(ws);
 }
 
+/* A text has one hash, and so has the text with a remark after it. */
+static void same_again(const nn_model *m, const char *spec)
+{
+    static const char remark[] = "\n # the end";
+    nn_model *again;
+    char *longer = malloc(strlen(spec) + sizeof remark);
+    if (!longer)
+        return;
+    strcat(strcpy(longer, spec), remark);
+    if (nn_model_create(&again, longer, 3, 9, 11, 2, NULL) == FL_OK) {
+        fl_hash a = nn_model_hash(m), b = nn_model_hash(again);
+        assert(memcmp(&a, &b, sizeof a) == 0);
+        nn_model_destroy(again);
+    }
+    free(longer);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     nn_model *m;
@@ -45,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             at += t.size;
         }
         assert(at == nn_model_n_weights(m));
+        same_again(m, spec);
         pass(m);
         nn_model_destroy(m);
     }

@@ -66,47 +66,15 @@ static void silu_back(const nn_layer *l, const nn_pass *p)
     each_row_back(p, &p->x[0], nn_rows_chosen()->silu_back);
 }
 
-static void relu_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)kept, (void)scratch, (void)w;
-    nn_rows_chosen()->relu(y, x, l->n_in);
-}
-
-static void relu_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                          const float *y, const float *dy, const float *w)
-{
-    (void)dw, (void)kept, (void)scratch, (void)x, (void)w;
-    if (dx)
-        nn_rows_chosen()->relu_back(dx, y, dy, l->n_in);
-}
-
-static void tanh_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)kept, (void)scratch, (void)w;
-    nn_rows_chosen()->tanh(y, x, l->n_in);
-}
-
-static void tanh_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                          const float *y, const float *dy, const float *w)
-{
-    (void)dw, (void)kept, (void)scratch, (void)x, (void)w;
-    if (dx)
-        nn_rows_chosen()->tanh_back(dx, y, dy, l->n_in);
-}
-
 const nn_layer_kind nn_relu = {.name = "relu",
                                .read = nn_spec_nothing,
                                .infer = nn_same_shape,
-                               .forward = relu_forward,
-                               .backward = relu_backward,
                                .run = relu_run,
                                .back = relu_back,
                                .in_place = true};
 const nn_layer_kind nn_tanh = {.name = "tanh",
                                .read = nn_spec_nothing,
                                .infer = nn_same_shape,
-                               .forward = tanh_forward,
-                               .backward = tanh_backward,
                                .run = tanh_run,
                                .back = tanh_back,
                                .in_place = true};

@@ -213,7 +213,7 @@ static void plan_gradients(nn_engine *e, nn_way way)
         const nn_node *n = &e->m->nodes[i];
         if (!layer_at(e, i)->is_learned)
             continue;
-        e->is_tiled[i] = n->is_conv && i < e->m->n_run &&
+        e->is_tiled[i] = n->is_conv && i < e->m->n_run && !layer_at(e, i)->is_standardised &&
                          (way == NN_WAY_TILES || (way == NN_WAY_CHOSEN && pays_in_tiles(n)));
         e->share_at[i] = e->n_share;
         e->n_share += e->is_tiled[i] ? 0 : n->n_packed;
@@ -233,6 +233,7 @@ static void plan_rest(nn_engine *e)
     for (uint32_t i = 0; i < e->m->spec.n_layers; i++) {
         const nn_layer *l = layer_at(e, i);
         uint64_t own = e->m->nodes[i].is_conv ? e->m->nodes[i].conv.n_scratch : l->n_scratch;
+        own = l->is_standardised && l->n_weights > own ? l->n_weights : own;
         scratch = own > scratch ? own : scratch;
         if (e->is_training && !e->m->nodes[i].is_conv)
             e->kept_at[i] = take_floats(e, e->images * vectors(l->n_kept));
@@ -546,6 +547,17 @@ static void back_through_kind(nn_engine *e, const nn_packed *w, uint32_t layer, 
     }
 }
 
+/* A patient's whole gradient of standardised weights becomes that of the weights they were made from. */
+static void unstandardise(nn_engine *e, const nn_packed *w, uint32_t layer, float *dw)
+{
+    const nn_layer *l = layer_at(e, layer);
+    const nn_convolution *c = &e->m->nodes[layer].conv;
+    float *flat = e->memory + e->scratch_at;
+    nn_conv_unpack(c, flat, dw);
+    nn_standardise_back(l, flat, w->flat + l->weights_at);
+    nn_conv_pack(c, dw, NULL, flat, 0, 1);
+}
+
 static void back_through_conv(nn_engine *e, const nn_packed *w, uint32_t layer, uint32_t n, nn_share *shares,
                               uint32_t n_shares, bool wants_squares)
 {
@@ -561,6 +573,8 @@ static void back_through_conv(nn_engine *e, const nn_packed *w, uint32_t layer, 
         }
         float *dw = part_of(e, share, layer);
         nn_conv_weight_gradient(c, dw, &x, &dy, share->first, share->n, !share->is_start);
+        if (l->is_standardised && share->is_end)
+            unstandardise(e, w, layer, dw);
         if (share->is_end && wants_squares)
             share->squares += nn_packed_sum_squares(dw, node->n_packed);
     }

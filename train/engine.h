@@ -24,6 +24,7 @@ typedef struct nn_packed {
     const float *flat; /* borrowed; read by the other kinds */
     float *packed;     /* (n_pack) */
     float *transposed; /* (n_transposed) or NULL: for prediction */
+    float *standard;   /* (n_standard): the weights of standardised convolutions */
     fl_arena arena;
 } nn_packed;
 

@@ -20,6 +20,7 @@ typedef struct nn_node {
     size_t learned_at;    /* and of the vector of learned weights */
     size_t weights_at;    /* conv: its packed weights, in nn_packed */
     size_t transposed_at; /* and those for the input gradient */
+    size_t standard_at;   /* standardised: what is packed, flat, in nn_packed */
 } nn_node;
 
 struct nn_model {
@@ -33,6 +34,7 @@ struct nn_model {
     size_t n_packed;      /* floats of a packed gradient */
     size_t n_pack;        /* floats of the packed weights of all layers */
     size_t n_transposed;  /* and of those for the input gradients */
+    size_t n_standard;    /* and of the weights of standardised convolutions, flat */
 };
 
 #endif

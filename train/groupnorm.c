@@ -44,54 +44,6 @@ static void groupnorm_init(const nn_layer *l, float *w, fl_rng *rng)
     }
 }
 
-static void groupnorm_forward(const nn_layer *l, float *restrict y, float *kept, float *scratch,
-                              const float *restrict x, const float *restrict w)
-{
-    (void)scratch;
-    size_t area = (size_t)l->in.H * l->in.W, in_group = l->in.C / l->channels, m = in_group * area;
-    for (uint32_t g = 0; g < l->channels; g++) {
-        double mean = nn_sum(x + g * m, m) / (double)m;
-        double variance = nn_sum_squares(x + g * m, m, mean) / (double)m;
-        float centre = (float)mean, inverse = (float)(1 / sqrt(variance + EPSILON));
-        kept[2 * g] = centre;
-        kept[2 * g + 1] = inverse;
-        for (size_t c = g * in_group; c < (g + 1) * in_group; c++) {
-            float scale = w[c], shift = w[l->in.C + c];
-            for (size_t i = c * area; i < (c + 1) * area; i++)
-                y[i] = (x[i] - centre) * inverse * scale + shift;
-        }
-    }
-}
-
-static void groupnorm_backward(const nn_layer *l, float *restrict dx, float *restrict dw, const float *kept,
-                               float *scratch, const float *restrict x, const float *y, const float *restrict dy,
-                               const float *restrict w)
-{
-    (void)scratch, (void)y;
-    size_t area = (size_t)l->in.H * l->in.W, in_group = l->in.C / l->channels;
-    for (uint32_t g = 0; g < l->channels; g++) {
-        float mean = kept[2 * g], inverse = kept[2 * g + 1];
-        double sum = 0, product = 0; /* of dn, of dn n, over the group */
-        for (size_t c = g * in_group; c < (g + 1) * in_group; c++) {
-            double sum_dy = nn_sum(dy + c * area, area);
-            double sum_dy_n = (nn_sum_products(dy + c * area, x + c * area, area) - mean * sum_dy) * inverse;
-            dw[c] = (float)sum_dy_n;
-            dw[l->in.C + c] = (float)sum_dy;
-            sum += sum_dy * w[c];
-            product += sum_dy_n * w[c];
-        }
-        if (!dx)
-            continue;
-        float mean_dn = (float)(sum / (double)(in_group * area)),
-              mean_dn_n = (float)(product / (double)(in_group * area));
-        for (size_t c = g * in_group; c < (g + 1) * in_group; c++) {
-            float scale = w[c];
-            for (size_t i = c * area; i < (c + 1) * area; i++)
-                dx[i] = (dy[i] * scale - mean_dn - (x[i] - mean) * inverse * mean_dn_n) * inverse;
-        }
-    }
-}
-
 /* Sums and constants of each channel, in the scratch of a pass. */
 typedef struct channel_sums {
     double *sum, *product;
@@ -183,7 +135,5 @@ const nn_layer_kind nn_groupnorm = {.name = "groupnorm",
                                     .read = groupnorm_read,
                                     .infer = groupnorm_infer,
                                     .init = groupnorm_init,
-                                    .forward = groupnorm_forward,
-                                    .backward = groupnorm_backward,
                                     .run = groupnorm_run,
                                     .back = groupnorm_back};

@@ -14,20 +14,6 @@ static fl_code flatten_infer(nn_layer *l, fl_err *err)
     return FL_OK;
 }
 
-static void flatten_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)kept, (void)scratch, (void)w;
-    memcpy(y, x, l->n_in * sizeof *y);
-}
-
-static void flatten_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                             const float *y, const float *dy, const float *w)
-{
-    (void)dw, (void)kept, (void)scratch, (void)x, (void)y, (void)w;
-    if (dx)
-        memcpy(dx, dy, l->n_in * sizeof *dx);
-}
-
 static void flatten_run(const nn_layer *l, const nn_pass *p)
 {
     float *to = p->y.at;
@@ -116,13 +102,8 @@ static void concat_back(const nn_layer *l, const nn_pass *p)
     }
 }
 
-const nn_layer_kind nn_flatten = {.name = "flatten",
-                                  .read = nn_spec_nothing,
-                                  .infer = flatten_infer,
-                                  .forward = flatten_forward,
-                                  .backward = flatten_backward,
-                                  .run = flatten_run,
-                                  .back = flatten_back};
+const nn_layer_kind nn_flatten = {
+    .name = "flatten", .read = nn_spec_nothing, .infer = flatten_infer, .run = flatten_run, .back = flatten_back};
 const nn_layer_kind nn_add = {.name = "add",
                               .read = nn_spec_nothing,
                               .infer = add_infer,

@@ -1,13 +1,11 @@
 /*
  * nn_layer - one line of a model's spec, and the table of kinds it points into. Private to train.
  *
- * To add a kind: a file with read, infer, forward and backward, a row in layer_kinds.c, its line in docs/layers.md,
- * PyTorch's values and a gradient check.
+ * A kind computes on ONE image, through views (train/map.h): run fills y from x, back fills dx and adds to dw from dy. It
+ * knows nothing but what its pass holds: no other image, no position, no memory of its own. conv and linear are the
+ * exception, the engine computes them by train/convolution.h for many images at once.
  *
- * A kind computes on ONE image, through views (train/map.h): run fills y from x, back fills dx and adds to dw from dy.
- * conv and linear are the exception, the engine computes them by train/convolution.h for many images at once.
- *
- * forward and backward, with plain (C, H, W) arrays, are the old way; they go when every kind has run and back.
+ * CONTRIBUTING.md has the recipe for one more.
  */
 #ifndef TRAIN_LAYER_H
 #define TRAIN_LAYER_H
@@ -55,9 +53,6 @@ typedef struct nn_layer_kind {
     /* in -> out, n_weights, n_kept, n_scratch; refuses shapes that do not fit */
     fl_code (*infer)(nn_layer *l, fl_err *err);
     void (*init)(const nn_layer *l, float *w, fl_rng *rng); /* NULL: no weights */
-    void (*forward)(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w);
-    void (*backward)(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                     const float *y, const float *dy, const float *w);
     bool has_two_inputs; /* the line's first word names the second one; `other` is its shape */
     void (*run)(const nn_layer *l, const nn_pass *p);
     void (*back)(const nn_layer *l, const nn_pass *p);
@@ -75,22 +70,44 @@ struct nn_layer {
     size_t n_in, n_out; /* values */
     bool is_learned;    /* has weights, and the model's aim learns them */
     uint32_t kernel_h, kernel_w, stride, pad;
-    uint32_t channels; /* out channels, out values, or groups */
+    uint32_t channels; /* out channels, out values, or groups of groupnorm */
+    uint32_t groups;   /* of conv */
     double rate;       /* of dropout */
-    bool has_bias, has_stride;
+    bool has_bias;
+    bool is_standardised; /* conv: computes with nn_standardise of its weights */
     nn_scattering scattering;
     size_t n_weights, n_bias; /* n_weights counts the bias too */
     uint32_t n_dims, dims[4]; /* of the weight, as PyTorch has it; n_dims 0: it is flat */
     uint64_t n_kept, n_scratch;
-    size_t weights_at, out_at, kept_at; /* offsets, in floats */
+    size_t weights_at; /* where its weights start in the flat vector */
     uint64_t flops;
 };
 
-const nn_layer_kind *nn_layer_kind_named(const char *name); /* NULL when there is none */
-extern const char nn_layer_kind_names[];
+/* All kinds: one more is one more here. */
+#define NN_LAYER_KINDS(X)                                                                                              \
+    X(nn_conv)                                                                                                         \
+    X(nn_linear)                                                                                                       \
+    X(nn_groupnorm)                                                                                                    \
+    X(nn_relu)                                                                                                         \
+    X(nn_tanh)                                                                                                         \
+    X(nn_silu)                                                                                                         \
+    X(nn_maxpool)                                                                                                      \
+    X(nn_avgpool)                                                                                                      \
+    X(nn_globalpool)                                                                                                   \
+    X(nn_flatten)                                                                                                      \
+    X(nn_dropout)                                                                                                      \
+    X(nn_add)                                                                                                          \
+    X(nn_concat)                                                                                                       \
+    X(nn_centre)                                                                                                       \
+    X(nn_unit)                                                                                                         \
+    X(nn_scattering_kind)
 
-extern const nn_layer_kind nn_conv, nn_linear, nn_groupnorm, nn_relu, nn_tanh, nn_silu, nn_maxpool, nn_avgpool,
-    nn_globalpool, nn_flatten, nn_dropout, nn_add, nn_concat, nn_centre, nn_unit, nn_scattering_kind;
+#define NN_DECLARE(kind) extern const nn_layer_kind kind;
+NN_LAYER_KINDS(NN_DECLARE)
+#undef NN_DECLARE
+
+const nn_layer_kind *nn_layer_kind_named(const char *name); /* NULL when there is none */
+void nn_layer_kind_list(char *names, size_t size);          /* "conv, linear, ..." */
 
 /* For read: a decimal number in [min, max], a pair "3x5" or "3" for both, nothing more on the line. */
 fl_code nn_spec_number(uint32_t *out, const char *word, const char *what, uint32_t min, uint32_t max, fl_err *err);
@@ -99,6 +116,10 @@ fl_code nn_spec_pair(uint32_t *a, uint32_t *b, const char *word, const char *wha
 /* A number with a point, 0 <= out < 1. */
 fl_code nn_spec_fraction(double *out, const char *word, const char *what, fl_err *err);
 fl_code nn_spec_nothing(nn_layer *l, const nn_spec_line *line, fl_err *err);
+
+/* conv standardised: v (n_weights), what is computed with, from w; may be w. And d loss / d v becomes d loss / d w in dw. */
+void nn_standardise(const nn_layer *l, float *v, const float *w);
+void nn_standardise_back(const nn_layer *l, float *dw, const float *w);
 
 /* Sums in double, in eight lanes so that they become vector code; always in the same order. */
 double nn_sum(const float *x, size_t n);

@@ -1,15 +1,18 @@
 /* The kinds of layers, and what their readers share. */
 #include "train/layer.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const nn_layer_kind *const kinds[] = {
-    &nn_conv,       &nn_linear,  &nn_groupnorm, &nn_relu, &nn_tanh,   &nn_silu,   &nn_maxpool, &nn_avgpool,
-    &nn_globalpool, &nn_flatten, &nn_dropout,   &nn_add,  &nn_concat, &nn_centre, &nn_unit,    &nn_scattering_kind,
-};
+#define ADDRESS(kind) &kind,
+static const nn_layer_kind *const kinds[] = {NN_LAYER_KINDS(ADDRESS)};
 
-const char nn_layer_kind_names[] = "conv, linear, groupnorm, relu, tanh, silu, maxpool, avgpool, globalpool, flatten, "
-                                   "dropout, add, concat, centre, unit, scattering";
+void nn_layer_kind_list(char *names, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && n < size; i++)
+        n += (size_t)snprintf(names + n, size - n, "%s%s", i > 0 ? ", " : "", kinds[i]->name);
+}
 
 const nn_layer_kind *nn_layer_kind_named(const char *name)
 {
@@ -52,7 +55,7 @@ fl_code nn_spec_pair(uint32_t *a, uint32_t *b, const char *word, const char *wha
     if (!word)
         return fl_fail(err, FL_EFORMAT, "%s is missing", what);
     const char *cross = strchr(word, 'x'), *end = word + strlen(word);
-    uint32_t first, second;
+    uint32_t first = 0, second = 0;
     bool ok = read_number(&first, word, cross ? cross : end);
     if (ok && cross)
         ok = read_number(&second, cross + 1, end);

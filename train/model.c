@@ -10,7 +10,7 @@
 static nn_conv_shape conv_shape_of(const nn_layer *l)
 {
     nn_conv_shape s = {l->in.C,     l->in.H,   l->in.W, l->channels, l->kernel_h,
-                       l->kernel_w, l->stride, l->pad,  1,           l->has_bias};
+                       l->kernel_w, l->stride, l->pad,  l->groups,   l->has_bias};
     if (l->kind == &nn_linear) {
         s.kernel_h = l->in.H;
         s.kernel_w = l->in.W;
@@ -36,6 +36,8 @@ static void plan_nodes(nn_model *m)
         node->transposed_at = m->n_transposed;
         m->n_pack += (node->conv.n_packed + 15) / 16 * 16;
         m->n_transposed += (node->conv.n_transposed + 15) / 16 * 16;
+        node->standard_at = m->n_standard;
+        m->n_standard += l->is_standardised ? l->n_weights : 0;
     }
 }
 

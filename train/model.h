@@ -1,18 +1,16 @@
 /*
- * nn_model - a network built from a text, one layer a line, with a softmax cross-entropy loss on top.
+ * nn_model - a network built from a text, one layer a line; docs/layers.md has every line, train/spec.h its grammar.
  *
- *     conv 3x3 32 stride 2 pad 1 nobias     kernel HxW, output channels; stride 1, pad 0 and a bias unless said
- *     groupnorm 8                           groups; scale and shift per channel; epsilon 1e-5
- *     relu | tanh | flatten | globalpool
- *     maxpool 2 stride 2 | avgpool 2        window K or HxW; stride: the window unless said; no padding
- *     scattering 4 8 mirror                 scales, angles: fixed wavelet features of a grey image (train/scattering.h)
- *     linear 32 | linear classes [nobias]   input is flattened; "classes" is the number of classes
+ *     conv 3x3 32 stride 2 pad 1 nobias as stem
+ *     groupnorm 8
+ *     relu
+ *     linear classes
  *
- * Blank lines and what follows a # are ignored. A spec can be refused: the message names the layer's number, its
- * name and the shapes. The last layer must give exactly n_classes values.
+ * A spec can be refused: the message names the layer's number, its name and the shapes. The last layer must give exactly
+ * n_classes values.
  *
- * All weights are one vector of floats in the order of the layers, weight then bias: conv (out, in, kh, kw), linear
- * (out, in), groupnorm (C), as in PyTorch. Images are (C, H, W).
+ * All weights are one vector of floats in the order of the layers, weight then bias: conv (out, in / groups, kh, kw),
+ * linear (out, in), groupnorm (C), as in PyTorch. Images are (C, H, W).
  *
  * Everything here works on ONE image, on one thread, with sizes that depend on the model alone: the result is a pure
  * function of (weights, image, label), bit for bit, whoever else is in the batch. Non-finite images and weights are
@@ -94,9 +92,10 @@ nn_range nn_model_range(const nn_model *m, size_t index);
  * the last layer starts at zero, so that the first step sees equal classes. Same seed, same bits. */
 void nn_model_init_weights(const nn_model *m, float *w, uint64_t seed);
 
-/* "cnn-small", "cnn-tiny", "linear": the spec of a named architecture, NULL when there is no such name. */
+/* The spec of a named architecture ("resnet18"; docs/layers.md), NULL when there is no such name. */
 const char *nn_architecture(const char *name);
-extern const char nn_architecture_names[]; /* "cnn-small, cnn-tiny, linear", for messages */
+const char *nn_architecture_name(size_t index); /* all of them from 0; NULL ends */
+extern const char nn_architecture_names[];      /* "cnn-small, cnn-tiny, ...", for messages */
 
 /* All memory that a pass needs; nothing is allocated later. */
 fl_code nn_workspace_create(nn_workspace **out, const nn_model *m, fl_err *err) FL_MUST_USE;

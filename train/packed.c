@@ -10,11 +10,14 @@ fl_code nn_packed_init(nn_packed *p, const nn_model *m, bool is_training, fl_err
 {
     *p = (nn_packed){.m = m};
     const size_t packed = m->n_pack * sizeof(float), transposed = is_training ? m->n_transposed * sizeof(float) : 0;
-    fl_code rc = fl_arena_init(&p->arena, fl_arena_round(packed) + fl_arena_round(transposed), err);
+    const size_t standard = m->n_standard * sizeof(float);
+    fl_code rc = fl_arena_init(&p->arena,
+                               fl_arena_round(packed) + fl_arena_round(transposed) + fl_arena_round(standard), err);
     if (rc != FL_OK)
         return rc;
     p->packed = fl_arena_cut(&p->arena, packed);
     p->transposed = is_training ? fl_arena_cut(&p->arena, transposed) : NULL;
+    p->standard = fl_arena_cut(&p->arena, standard);
     return FL_OK;
 }
 
@@ -40,8 +43,8 @@ static void pack_piece(void *context, size_t index, unsigned thread)
         return;
     const bool is_sent_back = l->from[0] >= 0 && (p->m->nodes[l->from[0]].has_slope || job->everything);
     nn_conv_pack(&node->conv, p->packed + node->weights_at,
-                 p->transposed && is_sent_back ? p->transposed + node->transposed_at : NULL, p->flat + l->weights_at,
-                 piece, PIECES);
+                 p->transposed && is_sent_back ? p->transposed + node->transposed_at : NULL,
+                 l->is_standardised ? p->standard + node->standard_at : p->flat + l->weights_at, piece, PIECES);
 }
 
 void nn_packed_load(nn_packed *p, const float *weights, nn_load load, fl_pool *pool)
@@ -49,6 +52,11 @@ void nn_packed_load(nn_packed *p, const float *weights, nn_load load, fl_pool *p
     pack_job job = {p, load == NN_LOAD_LEARNED, load == NN_LOAD_EVERYTHING};
     const size_t n = (size_t)p->m->spec.n_layers * PIECES;
     p->flat = weights;
+    for (uint32_t i = 0; i < p->m->spec.n_layers; i++) {
+        const nn_layer *l = &p->m->spec.layers[i];
+        if (l->is_standardised && (l->is_learned || !job.learned_only))
+            nn_standardise(l, p->standard + p->m->nodes[i].standard_at, weights + l->weights_at);
+    }
     if (pool)
         fl_pool_run(pool, n, pack_piece, &job);
     for (size_t i = 0; !pool && i < n; i++)

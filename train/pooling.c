@@ -63,91 +63,6 @@ static fl_code maxpool_infer(nn_layer *l, fl_err *err)
 
 _Static_assert(sizeof(uint32_t) == sizeof(float), "indexes are kept in the place of floats");
 
-/* One row of outputs: every window position in turn over the whole row, so that the inner loop is vector code. */
-static void maxpool_row(const nn_layer *l, float *restrict y, uint32_t *restrict at, const float *restrict x,
-                        size_t first)
-{
-    for (uint32_t j = 0; j < l->out.W; j++) {
-        at[j] = (uint32_t)(first + (size_t)j * l->stride);
-        y[j] = x[first + (size_t)j * l->stride];
-    }
-    for (uint32_t u = 0; u < l->kernel_h; u++) {
-        for (uint32_t v = 0; v < l->kernel_w; v++) {
-            uint32_t start = (uint32_t)(first + (size_t)u * l->in.W + v);
-            for (uint32_t j = 0; j < l->out.W; j++) {
-                float value = x[start + j * l->stride];
-                bool is_better = (value > y[j]) | (value != value);
-                y[j] = is_better ? value : y[j];
-                at[j] = is_better ? start + j * l->stride : at[j];
-            }
-        }
-    }
-}
-
-static void maxpool_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)scratch, (void)w;
-    uint32_t *at = (uint32_t *)(void *)kept;
-    for (uint32_t c = 0; c < l->out.C; c++) {
-        for (uint32_t i = 0; i < l->out.H; i++, y += l->out.W, at += l->out.W)
-            maxpool_row(l, y, at, x, ((size_t)c * l->in.H + (size_t)i * l->stride) * l->in.W);
-    }
-}
-
-static void maxpool_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                             const float *y, const float *dy, const float *w)
-{
-    (void)dw, (void)scratch, (void)x, (void)y, (void)w;
-    if (!dx)
-        return;
-    memset(dx, 0, l->n_in * sizeof *dx);
-    const uint32_t *at = (const uint32_t *)(const void *)kept;
-    for (size_t o = 0; o < l->n_out; o++)
-        dx[at[o]] += dy[o];
-}
-
-static void avgpool_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)kept, (void)scratch, (void)w;
-    float scale = 1.0f / (float)(l->kernel_h * l->kernel_w);
-    size_t o = 0;
-    for (uint32_t c = 0; c < l->out.C; c++) {
-        for (uint32_t i = 0; i < l->out.H; i++) {
-            for (uint32_t j = 0; j < l->out.W; j++, o++) {
-                const float *from = x + ((size_t)c * l->in.H + (size_t)i * l->stride) * l->in.W + (size_t)j * l->stride;
-                float sum = 0;
-                for (uint32_t u = 0; u < l->kernel_h; u++) {
-                    for (uint32_t v = 0; v < l->kernel_w; v++)
-                        sum += from[(size_t)u * l->in.W + v];
-                }
-                y[o] = sum * scale;
-            }
-        }
-    }
-}
-
-static void avgpool_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch, const float *x,
-                             const float *y, const float *dy, const float *w)
-{
-    (void)dw, (void)kept, (void)scratch, (void)x, (void)y, (void)w;
-    if (!dx)
-        return;
-    float scale = 1.0f / (float)(l->kernel_h * l->kernel_w);
-    memset(dx, 0, l->n_in * sizeof *dx);
-    size_t o = 0;
-    for (uint32_t c = 0; c < l->out.C; c++) {
-        for (uint32_t i = 0; i < l->out.H; i++) {
-            for (uint32_t j = 0; j < l->out.W; j++, o++) {
-                float *to = dx + ((size_t)c * l->in.H + (size_t)i * l->stride) * l->in.W + (size_t)j * l->stride;
-                for (uint32_t u = 0; u < l->kernel_h; u++) {
-                    for (uint32_t v = 0; v < l->kernel_w; v++)
-                        to[(size_t)u * l->in.W + v] += dy[o] * scale;
-                }
-            }
-        }
-    }
-}
-
 static fl_code globalpool_infer(nn_layer *l, fl_err *err)
 {
     (void)err;
@@ -155,31 +70,6 @@ static fl_code globalpool_infer(nn_layer *l, fl_err *err)
     l->n_scratch = 2 * (uint64_t)nn_map_channels(l->in.C);
     return FL_OK;
 }
-
-static void globalpool_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)kept, (void)scratch, (void)w;
-    size_t n = (size_t)l->in.H * l->in.W;
-    for (uint32_t c = 0; c < l->in.C; c++) {
-        double sum = 0;
-        for (size_t i = 0; i < n; i++)
-            sum += x[c * n + i];
-        y[c] = (float)(sum / (double)n);
-    }
-}
-
-static void globalpool_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch,
-                                const float *x, const float *y, const float *dy, const float *w)
-{
-    (void)dw, (void)kept, (void)scratch, (void)x, (void)y, (void)w;
-    size_t n = (size_t)l->in.H * l->in.W;
-    for (uint32_t c = 0; dx && c < l->in.C; c++) {
-        for (size_t i = 0; i < n; i++)
-            dx[c * n + i] = dy[c] / (float)n;
-    }
-}
-
-/* --- through views --------------------------------------------------------------------------------------------- */
 
 /* A window's rows and columns that lie inside the image: from a (inclusive) to b, in input coordinates. */
 typedef struct window {
@@ -319,24 +209,12 @@ static void globalpool_back(const nn_layer *l, const nn_pass *p)
     }
 }
 
-const nn_layer_kind nn_maxpool = {.name = "maxpool",
-                                  .read = pool_read,
-                                  .infer = maxpool_infer,
-                                  .forward = maxpool_forward,
-                                  .backward = maxpool_backward,
-                                  .run = maxpool_run,
-                                  .back = maxpool_back};
-const nn_layer_kind nn_avgpool = {.name = "avgpool",
-                                  .read = pool_read,
-                                  .infer = avgpool_infer,
-                                  .forward = avgpool_forward,
-                                  .backward = avgpool_backward,
-                                  .run = avgpool_run,
-                                  .back = avgpool_back};
+const nn_layer_kind nn_maxpool = {
+    .name = "maxpool", .read = pool_read, .infer = maxpool_infer, .run = maxpool_run, .back = maxpool_back};
+const nn_layer_kind nn_avgpool = {
+    .name = "avgpool", .read = pool_read, .infer = avgpool_infer, .run = avgpool_run, .back = avgpool_back};
 const nn_layer_kind nn_globalpool = {.name = "globalpool",
                                      .read = nn_spec_nothing,
                                      .infer = globalpool_infer,
-                                     .forward = globalpool_forward,
-                                     .backward = globalpool_backward,
                                      .run = globalpool_run,
                                      .back = globalpool_back};

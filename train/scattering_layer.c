@@ -42,18 +42,6 @@ static fl_code scattering_infer(nn_layer *l, fl_err *err)
     return FL_OK;
 }
 
-static void scattering_forward(const nn_layer *l, float *y, float *kept, float *scratch, const float *x, const float *w)
-{
-    (void)kept, (void)w;
-    nn_scattering_features(&l->scattering, y, scratch, x);
-}
-
-static void scattering_backward(const nn_layer *l, float *dx, float *dw, const float *kept, float *scratch,
-                                const float *x, const float *y, const float *dy, const float *w)
-{
-    (void)l, (void)dx, (void)dw, (void)kept, (void)scratch, (void)x, (void)y, (void)dy, (void)w;
-}
-
 static void scattering_run(const nn_layer *l, const nn_pass *p)
 {
     const nn_scattering *s = &l->scattering;
@@ -82,7 +70,5 @@ static void scattering_back(const nn_layer *l, const nn_pass *p)
 const nn_layer_kind nn_scattering_kind = {.name = "scattering",
                                           .read = scattering_read,
                                           .infer = scattering_infer,
-                                          .forward = scattering_forward,
-                                          .backward = scattering_backward,
                                           .run = scattering_run,
                                           .back = scattering_back};

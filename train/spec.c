@@ -129,8 +129,11 @@ static fl_code connect(nn_layer *l, source *sources, uint32_t n, uint32_t i, fl_
 {
     source *s = &sources[i];
     l->kind = nn_layer_kind_named(s->kind);
-    if (!l->kind)
-        return fl_fail(err, FL_EFORMAT, "unknown kind, expected one of %s", nn_layer_kind_names);
+    if (!l->kind) {
+        char names[300];
+        nn_layer_kind_list(names, sizeof names);
+        return fl_fail(err, FL_EFORMAT, "unknown kind, expected one of %s", names);
+    }
     for (uint32_t j = 0; j < i; j++) {
         if (strcmp(sources[j].name, s->name) == 0)
             return fl_fail(err, FL_EFORMAT, "layer %u has the name %s already", j + 1, s->name);
@@ -175,7 +178,7 @@ static fl_code add_layer(nn_spec *s, source *sources, uint32_t n, fl_err *err)
 {
     uint32_t i = s->n_layers;
     nn_layer *l = &s->layers[i];
-    *l = (nn_layer){.line = sources[i].number};
+    *l = (nn_layer){.line = sources[i].number, .stride = 1, .groups = 1};
     snprintf(l->name, sizeof l->name, "%s", sources[i].name);
     fl_err cause = {0};
     fl_code rc = connect(l, sources, n, i, &cause);

@@ -219,9 +219,8 @@ static fl_code read_spec(nn_plan *p, const study *s, const char *name, const cha
 static fl_code fail_architecture(const study *s, const char *name, fl_err *err)
 {
     fl_nearest n = {.word = s->architecture};
-    fl_nearest_try(&n, "cnn-small");
-    fl_nearest_try(&n, "cnn-tiny");
-    fl_nearest_try(&n, "linear");
+    for (size_t i = 0; nn_architecture_name(i); i++)
+        fl_nearest_try(&n, nn_architecture_name(i));
     const char *best = fl_nearest_best(&n);
     return fl_fail(err, FL_EFORMAT, "%s: [model] architecture: %.60s is not supported: use %s or file:PATH%s%s%s", name,
                    s->architecture, nn_architecture_names, best ? ": did you mean " : "", best ? best : "",

@@ -85,6 +85,14 @@ static void backward_agrees_with_finite_differences(void **state)
                    "groupnorm 8\ntanh\navgpool 2\nlinear classes",
                    1, 32, 32, 2);
     check_gradient(nn_architecture("linear"), 3, 8, 8, 3);
+    check_gradient("conv 3x3 6\nsilu\nconv 3x3 4 pad 1 groups 2 stride 2\ntanh\nlinear classes", 2, 7, 6, 2);
+    check_gradient("conv 3x3 4 pad 1 standardised\ntanh\nconv 3x3 4 groups 4 standardised nobias\ntanh\nlinear classes",
+                   2, 7, 6, 2);
+    check_gradient(
+        "conv 3x3 4 pad 1 as a\ntanh\nconv 3x3 4 pad 1\nadd a\ntanh as b\nconv 1x1 3\nconcat b\nadd 6 from 6\n"
+        "linear classes",
+        1, 6, 5, 3);
+    check_gradient("conv 3x3 20 stride 2\ncentre\nunit\nlinear classes", 1, 8, 7, 3);
 }
 
 static void what_stands_on_scattering_features_learns(void **state)
@@ -151,6 +159,32 @@ static void specs_that_do_not_fit_are_refused_with_layer_and_shapes(void **state
         {"relu as a\ntanh as a\nlinear classes", "layer 2 a (tanh): layer 1 has the name a already"},
         {"relu as 1\ntanh\nlinear classes", "layer 2 (tanh): layer 1 has the name 1 already"},
         {"relu as a\ntanh from image\nlinear classes", "layer 1 a (relu): nobody uses its output"},
+        {"conv 3x3 4 groups 3\nlinear classes", "3 groups do not divide 1 input channels and 4 output channels"},
+        {"conv 1x1 4\nconv 3x3 6 groups 4\nlinear classes", "layer 2 (conv, input 4x8x8): 4 groups do not divide 4"},
+        {"conv 3x3 4 groups\nlinear classes", "groups is missing"},
+        {"conv 3x3 4 standardized\nlinear classes", "unknown word standardized"},
+        {"maxpool 3 pad 2\nlinear classes", "pad 2 is more than half of the window 3x3"},
+        {"avgpool 4x1 stride 1 pad 1\nlinear classes", "pad 1 is more than half of the window 4x1"},
+        {"avgpool 12 pad 1\nlinear classes", "window 12x12 is larger than the padded input"},
+        {"maxpool 2 stride\nlinear classes", "stride is missing"},
+        {"dropout\nlinear classes", "probability is missing"},
+        {"dropout 1\nlinear classes", "probability is 1, expected a number from 0 to below 1"},
+        {"dropout -0.1\nlinear classes", "probability is -0.1"},
+        {"dropout 0.1.2\nlinear classes", "probability is 0.1.2"},
+        {"dropout .\nlinear classes", "probability is ."},
+        {"dropout 1e-3\nlinear classes", "probability is 1e-3"},
+        {"dropout 0.5 twice\nlinear classes", "unknown word twice"},
+        {"silu 3\nlinear classes", "nothing may follow, found 3"},
+        {"centre 3\nlinear classes", "nothing may follow, found 3"},
+        {"unit 3\nlinear classes", "nothing may follow, found 3"},
+        {"relu\nadd\nlinear classes", "layer 2 (add): the name of its second input is missing"},
+        {"relu\nadd b\nlinear classes", "layer 2 (add): its input b is no layer's name"},
+        {"relu as a\nadd a b\nlinear classes", "nothing may follow, found b"},
+        {"add b\nrelu as b\nlinear classes", "layer 1 (add): its input b is a later line"},
+        {"conv 3x3 4\nadd image\nlinear classes",
+         "layer 2 (add, inputs 4x6x6 and 1x8x8): both inputs must have the same"},
+        {"conv 3x3 4\nconcat image as b\nlinear classes",
+         "layer 2 b (concat, inputs 4x6x6 and 1x8x8): both inputs must"},
         {"conv 3x3 4 as first\ngroupnorm 3 as second\nlinear classes", "layer 2 second (groupnorm, input 4x6x6)"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -220,6 +254,38 @@ static void a_broken_image_gives_a_gradient_that_is_not_finite(void **state)
         for (size_t i = 0; i < n; i++)
             n_bad += !isfinite(g[i]);
         assert_true(n_bad > 0);
+        nn_workspace_destroy(ws);
+        nn_model_destroy(m);
+    }
+}
+
+/* Values that group normalisation, pools and unit length could divide by zero on. */
+static void constant_images_have_finite_gradients(void **state)
+{
+    (void)state;
+    static const float constants[] = {0, 1, -255};
+    for (size_t k = 0; nn_architecture_name(k); k++) {
+        nn_model *m;
+        nn_workspace *ws;
+        fl_err err;
+        double loss;
+        float *image = calloc(32 * 32, sizeof *image), logits[2];
+        assert_int_equal(nn_model_create(&m, nn_architecture(nn_architecture_name(k)), 1, 32, 32, 2, &err), FL_OK);
+        assert_int_equal(nn_workspace_create(&ws, m, &err), FL_OK);
+        float *w = calloc(nn_model_n_weights(m), sizeof *w), *g = calloc(nn_model_n_weights(m), sizeof *g);
+        nn_model_init_weights(m, w, 1);
+        for (size_t v = 0; v < 3; v++) {
+            for (size_t i = 0; i < 32 * 32; i++)
+                image[i] = constants[v];
+            nn_gradient(m, ws, w, g, &loss, image, 1);
+            nn_forward(m, ws, w, logits, image);
+            assert_true(isfinite(loss) && isfinite(logits[0]) && isfinite(logits[1]));
+            for (size_t i = 0; i < nn_model_n_weights(m); i++)
+                assert_true(isfinite(g[i]));
+        }
+        free(image);
+        free(w);
+        free(g);
         nn_workspace_destroy(ws);
         nn_model_destroy(m);
     }
@@ -396,6 +462,7 @@ int main(void)
         cmocka_unit_test(specs_that_do_not_fit_are_refused_with_layer_and_shapes),
         cmocka_unit_test(a_gradient_does_not_depend_on_what_came_before),
         cmocka_unit_test(a_broken_image_gives_a_gradient_that_is_not_finite),
+        cmocka_unit_test(constant_images_have_finite_gradients),
         cmocka_unit_test(first_weights_are_repeatable_and_start_with_equal_classes),
         cmocka_unit_test(tensors_cover_the_vector_and_have_pytorchs_names),
         cmocka_unit_test(names_are_the_tensors_names_and_the_hash_is_of_the_text_without_its_looks),
