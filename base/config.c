@@ -148,7 +148,7 @@ static bool set_decimal(char *at, const fl_config_row *row, const char *value)
     bool is_auto = row->or_auto && strcmp(value, "auto") == 0;
     if (n >= row->size)
         return false;
-    if (!is_auto && (!is_number(value, true, false, &n_digits) || n_digits > 18 || !in_range(row, strtod(value, NULL))))
+    if (!is_auto && (!is_number(value, true, true, &n_digits) || n_digits > 18 || !in_range(row, strtod(value, NULL))))
         return false;
     memcpy(at, value, n + 1);
     return true;

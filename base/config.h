@@ -17,9 +17,10 @@ typedef enum fl_config_type {
     FL_CONFIG_TEXT,    /* char[size]; min..max is the length */
     FL_CONFIG_INT,     /* int64_t */
     FL_CONFIG_REAL,    /* double, finite decimal */
-    FL_CONFIG_DECIMAL, /* char[size]: the decimal text itself, checked as a number in [min, max]; at most 18 digits */
+    FL_CONFIG_DECIMAL, /* char[size]: the decimal text itself, 0.05 or 5e-2, checked as a number in [min, max]; at most 18
+                        * digits before the e */
     FL_CONFIG_BOOL,    /* bool: yes, no, true, false, on, off */
-    FL_CONFIG_CHOICE,  /* int: index into choices, "a|b|c" */
+    FL_CONFIG_CHOICE, /* int: index into choices, "a|b|c" */
 } fl_config_type;
 
 typedef struct fl_config_row {

@@ -7,6 +7,8 @@
 #include "coordinator/run.h"
 #include "ledger/identity.h"
 
+#include "train/pretrained.h"
+#include "train/server.h"
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,21 +68,49 @@ static int cmd_run(fl_cli *cli)
 
 /* ---- study ------------------------------------------------------------------------------------------------------ */
 
-static fl_code read_study(nn_plan *plan, const char *path, fl_err *err)
+typedef struct given_study {
+    nn_plan plan;
+    fl_buf pretrained; /* the file, empty when there is none */
+} given_study;
+
+static fl_code read_study(given_study *g, const char *path, fl_err *err)
 {
-    char copy[FL_PATH_MAX];
+    char copy[FL_PATH_MAX], pretrained[FL_PATH_MAX];
     fl_buf text;
     if (strlen(path) >= sizeof copy)
         return fl_fail(err, FL_EFORMAT, "%.64s...: path too long", path);
     strcpy(copy, path);
+    const char *dir = dirname(copy);
     fl_buf_init(&text, STUDY_TEXT_MAX);
     fl_code rc = fl_file_read(&text, path, err);
     if (rc == FL_OK && memchr(fl_buf_text(&text), 0, text.size))
         rc = fl_fail(err, FL_EFORMAT, "%s: is not a text", path);
     if (rc == FL_OK)
-        rc = nn_plan_from_study(plan, fl_buf_text(&text), path, dirname(copy), err);
+        rc = nn_plan_from_study(&g->plan, fl_buf_text(&text), path, dir, err);
+    if (rc == FL_OK)
+        rc = nn_study_pretrained(pretrained, fl_buf_text(&text), path, dir, err);
+    if (rc == FL_OK && pretrained[0])
+        rc = fl_file_read(&g->pretrained, pretrained, err);
     fl_buf_fini(&text);
     return rc;
+}
+
+/* What of the pretrained weights fits the model, for people; then they are kept under their hash. */
+static fl_code keep_pretrained(coord_session *s, given_study *g, fl_err *err)
+{
+    nn_server first = {0};
+    fl_hash hash;
+    fl_buf report;
+    if (!g->plan.initial[0])
+        return FL_OK;
+    fl_buf_init(&report, 1 << 20);
+    fl_code rc = nn_server_init(&first, &g->plan, g->pretrained.bytes, g->pretrained.size, &report, err);
+    fputs(fl_buf_text(&report), s->cli->out);
+    if (rc == FL_OK)
+        rc = fl_objects_put(s->store->objects, &hash, g->pretrained.bytes, g->pretrained.size, err);
+    nn_server_fini(&first);
+    fl_buf_fini(&report);
+    return rc == FL_OK ? FL_OK : fl_fail_in(err, "study %s: pretrained", g->plan.name);
 }
 
 static void explain(FILE *out, const nn_plan *plan)
@@ -94,19 +124,23 @@ static void explain(FILE *out, const nn_plan *plan)
 
 static fl_code work_add(coord_session *s, fl_err *err)
 {
-    nn_plan *plan = malloc(sizeof *plan);
-    if (!plan)
+    given_study *g = calloc(1, sizeof *g);
+    if (!g)
         return fl_fail(err, FL_EENV, "study: no memory left");
-    fl_code rc = read_study(plan, s->cli->args[0], err);
+    fl_buf_init(&g->pretrained, NN_PRETRAINED_MAX_BYTES);
+    fl_code rc = read_study(g, s->cli->args[0], err);
     if (rc == FL_OK)
-        rc = coord_study_add(s->store, plan, err);
+        rc = keep_pretrained(s, g, err);
+    if (rc == FL_OK)
+        rc = coord_study_add(s->store, &g->plan, err);
     if (rc == FL_OK)
         rc = coord_session_changed(s, NULL, err);
     if (rc == FL_OK) {
-        explain(s->cli->out, plan);
-        fprintf(s->cli->out, "study %s was added\n", plan->name);
+        explain(s->cli->out, &g->plan);
+        fprintf(s->cli->out, "study %s was added\n", g->plan.name);
     }
-    free(plan);
+    fl_buf_fini(&g->pretrained);
+    free(g);
     return rc;
 }
 

@@ -35,8 +35,7 @@ bool coord_counts_are_sane(coord_store *s, const coord_state *state, const wire_
     if (study == UINT32_MAX)
         return true;
     const coord_study *st = &state->studies[study];
-    if (m->round != st->round || m->u.released.update_bytes != coord_update_bytes(st) ||
-        coord_update_bytes(st) == st->update_bytes)
+    if (m->round != st->round || m->u.released.update_bytes != coord_update_bytes(st) || !coord_has_counts(st))
         return true; /* another rule refuses it, or it holds none */
     return read_tail(NULL, st->metrics_cells, s, &m->u.released.update_hash, coord_update_bytes(st), &none) == FL_OK;
 }

@@ -63,31 +63,49 @@ static void facts_fini(facts *f)
     free(f->metrics);
 }
 
+/* A hospital of the rows, as far as they were read. */
+typedef struct hospital_row {
+    nn_card_hospital *out; /* NULL: none yet */
+    coord_taken taken;
+} hospital_row;
+
+static void end_hospital(hospital_row *row, const chosen *c)
+{
+    if (row->out)
+        row->out->epsilon = coord_epsilon(c->plan, &row->taken);
+    *row = (hospital_row){.out = NULL};
+}
+
 static fl_code read_hospitals(coord_store *s, facts *f, const chosen *c, fl_err *err)
 {
     fl_query q;
+    hospital_row row = {.out = NULL};
     f->hospitals = calloc(COORD_MAX_SITES, sizeof *f->hospitals);
     if (!f->hospitals)
         return fl_fail(err, FL_EENV, "export: no memory left");
-    FL_TRY(fl_query_open(&q, s->db,
-                         "SELECT r.site, count(*), count(c.site),"
-                         " sum(?3 > 0 AND (r.round = 1 OR r.round % max(?3, 1) = 0 OR r.round = ?4)), max(r.patients)"
-                         " FROM round_site r LEFT JOIN contribution c"
-                         " ON c.study = r.study AND c.round = r.round AND c.site = r.site"
-                         " WHERE r.study = ?1 AND r.round <= ?2 GROUP BY r.site ORDER BY r.site",
-                         err));
+    FL_TRY(fl_query_open(
+        &q, s->db,
+        "SELECT r.site, r.round, c.site IS NOT NULL, r.patients FROM round_site r LEFT JOIN contribution c"
+        " ON c.study = r.study AND c.round = r.round AND c.site = r.site"
+        " WHERE r.study = ?1 AND r.round <= ?2 ORDER BY r.site, r.round",
+        err));
     fl_bind_text(&q, 1, c->plan->name);
     fl_bind_int(&q, 2, c->round);
-    fl_bind_int(&q, 3, c->plan->metrics_every); /* nn_counts_in */
-    fl_bind_int(&q, 4, c->plan->rounds);
-    while (f->card.n_hospitals < COORD_MAX_SITES && fl_query_row(&q)) {
-        nn_card_hospital *h = &f->hospitals[f->card.n_hospitals++];
-        snprintf(h->name, sizeof h->name, "%s", fl_column_text(&q, 0));
-        h->rounds = (uint32_t)fl_column_int(&q, 1);
-        h->updates = (uint32_t)fl_column_int(&q, 2);
-        h->epsilon = coord_epsilon(c->plan, h->rounds, (uint64_t)fl_column_int(&q, 3));
-        h->declared = (uint64_t)fl_column_int(&q, 4);
+    while (fl_query_row(&q)) {
+        if (!row.out || strcmp(row.out->name, fl_column_text(&q, 0)) != 0) {
+            end_hospital(&row, c);
+            if (f->card.n_hospitals == COORD_MAX_SITES)
+                break;
+            row.out = &f->hospitals[f->card.n_hospitals++];
+            snprintf(row.out->name, sizeof row.out->name, "%s", fl_column_text(&q, 0));
+        }
+        const uint64_t patients = (uint64_t)fl_column_int(&q, 3);
+        row.out->rounds++;
+        row.out->updates += fl_column_int(&q, 2) != 0;
+        row.out->declared = patients > row.out->declared ? patients : row.out->declared;
+        coord_taken_add(&row.taken, c->plan, (uint32_t)fl_column_int(&q, 1));
     }
+    end_hospital(&row, c);
     f->card.hospitals = f->hospitals;
     return fl_query_close(&q, err);
 }

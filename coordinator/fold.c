@@ -1,7 +1,9 @@
 #include "coordinator/fold.h"
 
+#include "base/encode.h"
 #include "coordinator/query.h"
 #include "train/model.h"
+#include "train/pretrained.h"
 #include "train/server.h"
 
 #include <assert.h>
@@ -43,12 +45,12 @@ static fl_code add_weights(fl_buf *out, const float *w, size_t n, fl_err *err)
     return fl_buf_check(out, "model", err);
 }
 
-static fl_code take_images(images *im, const nn_server *server, fl_err *err)
+static fl_code take_images(images *im, const nn_server *server, const nn_plan *plan, fl_err *err)
 {
     const size_t n = server->n_weights;
     fl_buf_init(&im->model, 4 * n);
     fl_buf_init(&im->released, 4 * n);
-    fl_buf_init(&im->server, nn_server_size(n));
+    fl_buf_init(&im->server, nn_server_size(plan));
     float *w = malloc(n * sizeof *w);
     if (!w)
         return no_memory(err);
@@ -62,10 +64,10 @@ static fl_code take_images(images *im, const nn_server *server, fl_err *err)
     return rc;
 }
 
-static fl_code put_images(coord_store *s, agg_result *out, const nn_server *server, fl_err *err)
+static fl_code put_images(coord_store *s, agg_result *out, const nn_server *server, const nn_plan *plan, fl_err *err)
 {
     images im = {0};
-    fl_code rc = take_images(&im, server, err);
+    fl_code rc = take_images(&im, server, plan, err);
     if (rc == FL_OK)
         rc = fl_objects_put(s->objects, &out->model, im.model.bytes, im.model.size, err);
     if (rc == FL_OK)
@@ -76,10 +78,10 @@ static fl_code put_images(coord_store *s, agg_result *out, const nn_server *serv
     return rc;
 }
 
-static fl_code hash_images(agg_result *out, const nn_server *server, fl_err *err)
+static fl_code hash_images(agg_result *out, const nn_server *server, const nn_plan *plan, fl_err *err)
 {
     images im = {0};
-    fl_code rc = take_images(&im, server, err);
+    fl_code rc = take_images(&im, server, plan, err);
     if (rc == FL_OK) {
         out->model = fl_sha256(im.model.bytes, im.model.size);
         out->server = fl_sha256(im.server.bytes, im.server.size);
@@ -131,16 +133,16 @@ static fl_code sum_updates(coord_store *s, int64_t *sum, uint64_t *declared, con
                            const update *list, uint32_t n, fl_err *err)
 {
     /* |u| <= 2^(bits-1), so n of them stay below n * 2^(bits-1) */
-    if (plan->update_bits > 62 || (int64_t)n > INT64_MAX >> (plan->update_bits - 1))
-        return fl_fail(err, FL_EREFUSED, "%u updates of %u bits do not fit into 64-bit sums", n, plan->update_bits);
-    fl_buf bytes;
     const dp_update_shape shape = nn_plan_update(plan, round);
+    if (shape.bits > 62 || (int64_t)n > INT64_MAX >> (shape.bits - 1))
+        return fl_fail(err, FL_EREFUSED, "%u updates of %u bits do not fit into 64-bit sums", n, shape.bits);
+    fl_buf bytes;
     fl_buf_init(&bytes, dp_update_size(&shape));
     int64_t *values = malloc(shape.coordinates * sizeof *values); /* weights, then the probe, which nobody sums */
     fl_code rc = values ? FL_OK : no_memory(err);
     for (uint32_t i = 0; rc == FL_OK && i < n; i++)
         if ((rc = read_update(s, values, &bytes, &shape, &list[i], err)) == FL_OK) {
-            nn_server_sum(sum, values, plan->n_weights);
+            nn_server_sum(sum, values, shape.coordinates - shape.probe);
             *declared += list[i].patients;
         }
     free(values);
@@ -168,13 +170,31 @@ static fl_code fold_round(coord_store *s, nn_server *server, agg_result *out, co
 
 /* ---- what the coordinator calls --------------------------------------------------------------------------------- */
 
+/* The state before round 1. A pretrained start is an object here, named by its hash. */
+static fl_code first_state(nn_server *server, coord_store *s, const nn_plan *plan, fl_err *err)
+{
+    fl_hash hash;
+    fl_buf bytes;
+    *server = (nn_server){0};
+    if (!plan->initial[0])
+        return nn_server_init(server, plan, NULL, 0, NULL, err);
+    fl_buf_init(&bytes, NN_PRETRAINED_MAX_BYTES);
+    fl_code rc = fl_hex_decode(hash.bytes, FL_HASH_SIZE, plan->initial)
+                     ? fl_objects_get(s->objects, &bytes, &hash, err)
+                     : fl_fail(err, FL_EFORMAT, "initial: not a hash");
+    if (rc == FL_OK)
+        rc = nn_server_init(server, plan, bytes.bytes, bytes.size, NULL, err);
+    fl_buf_fini(&bytes);
+    return rc == FL_OK ? FL_OK : fl_fail_in(err, "study %s: pretrained weights", plan->name);
+}
+
 fl_code agg_begin(coord_store *s, const nn_plan *plan, agg_result *out, fl_err *err)
 {
     nn_server server = {0};
     memset(out, 0, sizeof *out);
-    fl_code rc = nn_server_init(&server, plan, err);
+    fl_code rc = first_state(&server, s, plan, err);
     if (rc == FL_OK)
-        rc = put_images(s, out, &server, err);
+        rc = put_images(s, out, &server, plan, err);
     nn_server_fini(&server);
     return rc;
 }
@@ -187,7 +207,7 @@ static fl_code read_server(coord_store *s, nn_server *server, const nn_plan *pla
         return none.code ? fl_fail(err, none.code, "%s", none.text)
                          : fl_fail(err, FL_EENV, "study %s: round %u has no model", plan->name, round);
     fl_buf bytes;
-    fl_buf_init(&bytes, nn_server_size(plan->n_weights));
+    fl_buf_init(&bytes, nn_server_size(plan));
     fl_code rc = fl_objects_get(s->objects, &bytes, &hash, err);
     if (rc == FL_OK)
         rc = nn_server_read(server, plan, bytes.bytes, bytes.size, err);
@@ -209,7 +229,7 @@ fl_code agg_fedavg(coord_store *s, const nn_plan *plan, uint32_t round, agg_resu
     if (rc == FL_OK)
         rc = fold_round(s, &server, out, plan, round, err);
     if (rc == FL_OK)
-        rc = put_images(s, out, &server, err);
+        rc = put_images(s, out, &server, plan, err);
     nn_server_fini(&server);
     return rc;
 }
@@ -242,14 +262,14 @@ fl_code agg_refold(coord_store *s, const nn_plan *plan, agg_each each, void *ctx
     uint32_t last = 0, first_wrong = 0, n_wrong = 0;
     *n_rounds = 0;
     FL_TRY(count_models(s, plan, &last, err));
-    fl_code rc = nn_server_init(&server, plan, err);
+    fl_code rc = first_state(&server, s, plan, err);
     for (uint32_t round = 0; rc == FL_OK && round <= last; round++) {
         agg_result now = {0};
         bool is_same = false, is_there = false;
         if (round > 0)
             rc = fold_round(s, &server, &now, plan, round, err);
         if (rc == FL_OK)
-            rc = hash_images(&now, &server, err);
+            rc = hash_images(&now, &server, plan, err);
         if (rc == FL_OK)
             rc = compare(s, plan, round, &now, &is_same, &is_there, err);
         if (rc)

@@ -23,7 +23,7 @@ typedef struct agg_result {
     uint64_t sum_declared;
 } agg_result;
 
-/* The initial model of a plan, as objects. */
+/* The initial model of a plan, as objects. A pretrained start must be an object here already, named by plan->initial. */
 fl_code agg_begin(coord_store *s, const nn_plan *plan, agg_result *out, fl_err *err) FL_MUST_USE;
 /* Round 1, 2, ...: from the rows of that round and the server state of the round before; writes three objects, no rows. */
 fl_code agg_fedavg(coord_store *s, const nn_plan *plan, uint32_t round, agg_result *out, fl_err *err) FL_MUST_USE;

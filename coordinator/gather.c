@@ -2,7 +2,7 @@
 #include "coordinator/commands.h"
 #include "coordinator/query.h"
 #include "coordinator/status.h"
-#include "privacy/rdp.h"
+#include "privacy/budget.h"
 #include "train/counts.h"
 
 #include <inttypes.h>
@@ -11,33 +11,52 @@
 
 #define SILENT_MS 90000 /* three long polls */
 
-double coord_epsilon(const nn_plan *plan, uint64_t rounds, uint64_t with_counts)
+void coord_taken_add(coord_taken *t, const nn_plan *plan, uint32_t round)
 {
-    char multiplier[DP_MICRO_TEXT];
-    if (rounds == 0)
-        return 0;
-    dp_multiplier(multiplier, plan->noise_variance, plan->clip_units); /* what is debited, rounded down */
-    const dp_segment segments[] = {{.q = strtod(plan->sampling_rate, NULL),
-                                    .sigma = strtod(multiplier, NULL),
-                                    .steps = rounds * plan->local_steps},
-                                   {.q = 1,
-                                    .sigma = (double)dp_multiplier_micro(plan->metrics_noise_variance, 1) / 1e6,
-                                    .steps = with_counts * nn_counts_partitions(plan)}};
-    return dp_epsilon_rdp(segments, with_counts > 0 ? 2 : 1, strtod(plan->delta, NULL), NULL);
+    if (round < 1 || round > plan->rounds)
+        return;
+    t->rounds[nn_plan_phase(plan, round) - plan->phases]++;
+    t->with_counts += nn_counts_in(plan, round);
 }
 
-/* Rounds whose update of this site is here; *with_counts of them released some. */
-static fl_code count_received(coord_site_status *out, uint64_t *with_counts, coord_store *s, const nn_plan *plan,
+double coord_epsilon(const nn_plan *plan, const coord_taken *taken)
+{
+    dp_segment segments[NN_PLAN_MAX_PHASES + 1];
+    size_t n = 0;
+    for (uint32_t i = 0; i < plan->n_phases; i++) {
+        const nn_phase *p = &plan->phases[i];
+        if (taken->rounds[i] > 0) /* what is debited is rounded down */
+            segments[n++] = (dp_segment){.q = strtod(p->sampling_rate, NULL),
+                                         .sigma = (double)dp_multiplier_micro(p->noise_variance, p->clip_units) / 1e6,
+                                         .steps = taken->rounds[i] * p->local_steps};
+    }
+    if (taken->with_counts > 0)
+        segments[n++] = (dp_segment){.q = 1,
+                                     .sigma = (double)dp_multiplier_micro(plan->metrics_noise_variance, 1) / 1e6,
+                                     .steps = taken->with_counts * nn_counts_partitions(plan)};
+    return n > 0 ? dp_epsilon_rdp(segments, n, strtod(plan->delta, NULL), NULL) : 0;
+}
+
+double coord_epsilon_of_plan(const nn_plan *plan)
+{
+    coord_taken all = {.with_counts = nn_counts_rounds(plan, 0)};
+    for (uint32_t i = 0; i < plan->n_phases; i++)
+        all.rounds[i] = plan->phases[i].rounds;
+    return coord_epsilon(plan, &all);
+}
+
+/* Rounds whose update of this site is here. */
+static fl_code count_received(coord_site_status *out, coord_taken *taken, coord_store *s, const nn_plan *plan,
                               fl_err *err)
 {
     fl_query q;
     FL_TRY(fl_query_open(&q, s->db, "SELECT round FROM contribution WHERE study = ? AND site = ?", err));
     fl_bind_text(&q, 1, plan->name);
     fl_bind_text(&q, 2, out->site->name);
-    *with_counts = 0;
+    *taken = (coord_taken){.with_counts = 0};
     while (fl_query_row(&q)) {
         out->contributions++;
-        *with_counts += nn_counts_in(plan, (uint32_t)fl_column_int(&q, 0));
+        coord_taken_add(taken, plan, (uint32_t)fl_column_int(&q, 0));
     }
     return fl_query_close(&q, err);
 }
@@ -103,11 +122,11 @@ static fl_code gather_sites(coord_study_status *out, coord_store *s, const coord
         coord_site_status *site = &out->sites[out->n_sites++];
         site->site = &state->sites[i];
         site->member = &st->members[i];
-        uint64_t with_counts;
-        FL_TRY(count_received(site, &with_counts, s, out->plan, err));
+        coord_taken taken;
+        FL_TRY(count_received(site, &taken, s, out->plan, err));
         FL_TRY(count(s, "SELECT count(*) FROM round_site WHERE study = ? AND site = ?", st->name, site->site->name,
                      &site->rounds, err));
-        site->epsilon = coord_epsilon(out->plan, site->contributions, with_counts);
+        site->epsilon = coord_epsilon(out->plan, &taken);
         describe(site, st, now_ms);
         if (st->phase == COORD_OPEN && site->member->in_roster) {
             out->n_roster++;

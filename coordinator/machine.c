@@ -454,8 +454,15 @@ static void equivocated(coord_state *s, const coord_event *ev, coord_actions *ou
 
 uint64_t coord_update_bytes(const coord_study *st)
 {
-    const bool has_counts = dp_counts_in(st->round, st->metrics_every, st->rounds);
-    return st->update_bytes + (has_counts ? (uint64_t)st->metrics_cells * DP_CELL_BYTES : 0);
+    uint32_t i = 0;
+    while (i + 1 < st->n_terms && st->round > st->terms[i].last)
+        i++;
+    return st->terms[i].update_bytes + (coord_has_counts(st) ? (uint64_t)st->metrics_cells * DP_CELL_BYTES : 0);
+}
+
+bool coord_has_counts(const coord_study *st)
+{
+    return dp_counts_in(st->round, st->metrics_every, st->rounds);
 }
 
 static void on_released(coord_state *s, const coord_event *ev, coord_actions *out, coord_study *st)

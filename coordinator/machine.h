@@ -58,12 +58,20 @@ typedef struct coord_member {
     fl_hash update_hash;
 } coord_member;
 
+/* Of an update in the rounds up to `last` that have no metrics. */
+typedef struct coord_terms {
+    uint32_t last;
+    uint64_t update_bytes;
+} coord_terms;
+
 typedef struct coord_study {
     char name[WIRE_NAME_MAX];
     fl_hash plan_hash;
-    uint32_t plan_bytes, index;            /* position in the list that nodes count */
-    uint32_t rounds, quorum, deadline_s;   /* of the plan */
-    uint64_t update_bytes, model_bytes;    /* update_bytes: in rounds without metrics */
+    uint32_t plan_bytes, index;          /* position in the list that nodes count */
+    uint32_t rounds, quorum, deadline_s; /* of the plan */
+    uint64_t model_bytes;
+    uint32_t n_terms; /* phases of the plan */
+    coord_terms terms[DP_TERMS_MAX];
     uint32_t metrics_every, metrics_cells; /* privacy/update.h; every 0: none */
     bool listed_only;                      /* the plan names its hospitals */
     uint32_t n_listed;
@@ -161,6 +169,7 @@ bool coord_takes_part(const coord_state *state, const coord_study *study, uint32
 
 /* How long an update of the study's round is. */
 uint64_t coord_update_bytes(const coord_study *study);
+bool coord_has_counts(const coord_study *study); /* in the round at hand */
 
 /* Position of a site's name; UINT32_MAX when it is not there. */
 uint32_t coord_find_site(const coord_state *state, const char *name);

@@ -39,8 +39,13 @@ static fl_code study_from_plan(coord_state *state, coord_study *st, nn_plan *pla
     st->quorum = plan->quorum;
     st->deadline_s = plan->deadline_s;
     st->model_bytes = 4 * (uint64_t)plan->n_weights;
-    const dp_update_shape shape = nn_plan_update(plan, 0);
-    st->update_bytes = dp_update_size(&shape);
+    _Static_assert(DP_TERMS_MAX >= NN_PLAN_MAX_PHASES, "room");
+    st->n_terms = plan->n_phases;
+    for (uint32_t i = 0; i < plan->n_phases; i++) {
+        const nn_phase *p = &plan->phases[i];
+        const dp_update_shape shape = {p->n_learned + p->probe, p->probe, p->update_bits, 0};
+        st->terms[i] = (coord_terms){p->first + p->rounds - 1, dp_update_size(&shape)};
+    }
     st->metrics_every = plan->metrics_every;
     st->metrics_cells = nn_counts_cells(plan);
     st->listed_only = plan->n_sites > 0;

@@ -96,7 +96,7 @@ static fl_code study_json(view *v, const coord_study_status *st, fl_err *err)
     else
         fl_json_set_null(j, "seconds_left");
     fl_json_set_real(j, "delta", strtod(st->plan->delta, NULL));
-    fl_json_set_real(j, "epsilon_of_plan", coord_epsilon(st->plan, st->plan->rounds, nn_counts_rounds(st->plan, 0)));
+    fl_json_set_real(j, "epsilon_of_plan", coord_epsilon_of_plan(st->plan));
     if (metrics)
         fl_json_set(j, "metrics", metrics);
     else
@@ -121,8 +121,7 @@ static fl_code study_words(const view *v, const coord_study_status *st, fl_err *
         fprintf(out, ", %u of %u hospitals in (quorum %u)", st->n_in, st->n_roster, st->study->quorum);
     if (st->left_s >= 0)
         fprintf(out, ", %" PRId64 " s left", st->left_s);
-    fprintf(out, "\n  epsilon of the whole plan %.3f at delta %s\n",
-            coord_epsilon(st->plan, st->plan->rounds, nn_counts_rounds(st->plan, 0)), st->plan->delta);
+    fprintf(out, "\n  epsilon of the whole plan %.3f at delta %s\n", coord_epsilon_of_plan(st->plan), st->plan->delta);
     if (st->n_sites)
         fprintf(out, "  %-20s %8s %7s %8s %9s  %s\n", "hospital", "patients", "rounds", "updates",
                 "epsilon>=", "state");

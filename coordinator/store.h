@@ -63,7 +63,8 @@ fl_code coord_site_add(coord_store *s, const coord_site_row *row, fl_err *err) F
 /* FL_ENOTFOUND. */
 fl_code coord_site_get(coord_store *s, coord_site_row *row, const char *name, fl_err *err) FL_MUST_USE;
 
-/* A study: its row, its first model (round 0) and STUDY in the ledger, in a transaction of its own. FL_EREFUSED: the
+/* A study: its row, its first model (round 0) and STUDY in the ledger, in a transaction of its own. The file of a pretrained
+ * start must be an object here (plan->initial). FL_EREFUSED: the
  * name is taken, the plan has no privacy, COORD_MAX_STUDIES are here. (study.c) */
 fl_code coord_study_add(coord_store *s, const nn_plan *plan, fl_err *err) FL_MUST_USE;
 fl_code coord_study_plan(coord_store *s, fl_buf *json, const char *study, fl_err *err) FL_MUST_USE; /* FL_ENOTFOUND */

@@ -368,6 +368,18 @@ static fl_code look(view *v, node_store *s, const node_state *state, const node_
     return FL_OK;
 }
 
+/* The study may say how many patients it expects; else the other hospitals are taken to be like this one. */
+static void warn_of_noise(FILE *out, const node_policy *policy, const nn_plan *plan)
+{
+    fl_buf words;
+    const uint64_t hospitals = plan->n_sites > plan->quorum ? plan->n_sites : plan->quorum;
+    fl_buf_init(&words, 4096);
+    if (plan->patients == 0 && nn_plan_warn(&words, plan, policy->declared_patients * hospitals, 0))
+        fprintf(out, "%sThat is if every hospital declares %u patients, as this one does.\n", fl_buf_text(&words),
+                policy->declared_patients);
+    fl_buf_fini(&words);
+}
+
 static void limit_row(FILE *out, const char *name, const char *plan, const char *limit, const char *policy, bool ok)
 {
     fprintf(out, "  %-18s %-14s %-9s %-14s %s\n", name, plan, limit, policy, ok ? "ok" : "REFUSED");
@@ -448,6 +460,7 @@ fl_code node_plan_against_policy(FILE *out, node_store *s, const node_state *sta
         nn_plan_explain(&words, &v->plan);
         fprintf(out, "plan %s\n\n%s", hash, fl_buf_text(&words));
         fl_buf_fini(&words);
+        warn_of_noise(out, policy, &v->plan);
         print_limits(out, policy, p, &v->plan);
         print_cost(out, &v->cost, &v->plan);
         if (p->approved && !v->why[0])

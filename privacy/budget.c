@@ -118,13 +118,18 @@ double dp_filter_epsilon_spent(const dp_filter *f)
 typedef struct schedule {
     double epsilon, delta, q;
     uint64_t steps;
-    uint64_t beside, count; /* of the releases without sampling */
+    const dp_beside *beside;
+    size_t n_beside;
 } schedule;
 
 static double schedule_cost(const schedule *s, uint64_t micro_sigma, unsigned order)
 {
-    const double releases = s->count > 0 ? step_cost(1.0, s->beside, order, s->count) : 0;
-    return sum_up(step_cost(s->q, micro_sigma, order, s->steps), releases);
+    double cost = step_cost(s->q, micro_sigma, order, s->steps);
+    for (size_t i = 0; i < s->n_beside; i++) {
+        const dp_beside *b = &s->beside[i];
+        cost = sum_up(cost, step_cost(dp_rate_to_double(b->q), b->micro_sigma, order, b->steps));
+    }
+    return cost;
 }
 
 /* Does the schedule fit a fresh filter at this order? */
@@ -157,7 +162,7 @@ static unsigned order_that_fits(const schedule *s, uint64_t micro_sigma, unsigne
 }
 
 fl_code dp_solve_noise_beside(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
-                              uint64_t steps, uint64_t beside, uint64_t count, fl_err *err)
+                              uint64_t steps, const dp_beside *beside, size_t n, fl_err *err)
 {
     if (!(epsilon > 0 && epsilon <= 1e6) || !(delta > 0 && delta < 1) || steps < 1)
         return fl_fail(err, FL_EFORMAT, "noise multiplier: epsilon %g, delta %g, %" PRIu64 " steps: out of range",
@@ -165,7 +170,7 @@ fl_code dp_solve_noise_beside(uint32_t *micro_sigma, unsigned *order, double eps
     const unsigned fixed = *order;
     if (fixed != 0 && (fixed < DP_ORDER_MIN || fixed > DP_ORDER_MAX))
         return fl_fail(err, FL_EFORMAT, "order: is %u: must be %u to %u", fixed, DP_ORDER_MIN, DP_ORDER_MAX);
-    const schedule s = {epsilon, delta, dp_rate_to_double(q), steps, beside, count};
+    const schedule s = {epsilon, delta, dp_rate_to_double(q), steps, beside, n};
     uint32_t high = MICRO_SIGMA_MAX, low = MICRO_SIGMA_MIN - 1;
     unsigned found = order_that_fits(&s, high, fixed);
     if (found == 0)
@@ -173,7 +178,7 @@ fl_code dp_solve_noise_beside(uint32_t *micro_sigma, unsigned *order, double eps
                        "noise multiplier: %" PRIu64
                        " steps at sampling rate %g%s need more than 1000 for epsilon %g at "
                        "delta %g: fewer steps, a smaller rate or a larger epsilon",
-                       steps, s.q, count ? " and the metrics" : "", epsilon, delta);
+                       steps, s.q, n ? " and what else the plan releases" : "", epsilon, delta);
     while (high - low > 1) { /* the schedule fits at high; below low nothing is offered */
         uint32_t middle = low + (high - low) / 2;
         unsigned at = order_that_fits(&s, middle, fixed);
@@ -192,7 +197,7 @@ fl_code dp_solve_noise_beside(uint32_t *micro_sigma, unsigned *order, double eps
 fl_code dp_solve_noise_multiplier(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
                                   uint64_t steps, fl_err *err)
 {
-    return dp_solve_noise_beside(micro_sigma, order, epsilon, delta, q, steps, 0, 0, err);
+    return dp_solve_noise_beside(micro_sigma, order, epsilon, delta, q, steps, NULL, 0, err);
 }
 
 fl_code dp_order_for(unsigned *order, double epsilon, double delta, dp_rate q, uint64_t steps, fl_err *err)

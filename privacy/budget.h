@@ -65,9 +65,14 @@ double dp_noise_delta(double epsilon, double draws);
  */
 fl_code dp_solve_noise_multiplier(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
                                   uint64_t steps, fl_err *err) FL_MUST_USE;
-/* The same with `count` noised releases at q = 1 and multiplier beside / 10^6 in the same budget: metrics. */
+/* Steps with rate q and multiplier micro_sigma / 10^6 whose noise is given: other phases; metrics are releases at q = 1. */
+typedef struct dp_beside {
+    dp_rate q;
+    uint64_t micro_sigma, steps;
+} dp_beside;
+/* The same with these n in the same budget. */
 fl_code dp_solve_noise_beside(uint32_t *micro_sigma, unsigned *order, double epsilon, double delta, dp_rate q,
-                              uint64_t steps, uint64_t beside, uint64_t count, fl_err *err) FL_MUST_USE;
+                              uint64_t steps, const dp_beside *beside, size_t n, fl_err *err) FL_MUST_USE;
 /* The order that serves such a schedule best: for the first POLICY. */
 fl_code dp_order_for(unsigned *order, double epsilon, double delta, dp_rate q, uint64_t steps, fl_err *err) FL_MUST_USE;
 

@@ -8,6 +8,7 @@
 typedef struct crew {
     sim_baselines *out;
     const nn_plan *plan;
+    const fl_buf *pretrained; /* of the plan; empty when it has none */
     const sim_hospitals *hospitals;
     const sim_state *state;
     const atomic_bool *stop;
@@ -49,6 +50,8 @@ static fl_code train(crew *c, sim_baseline *b, fl_pool *pool, fl_err *err)
                            .datasets = &dataset,
                            .declared = &h->declared,
                            .n = 1,
+                           .pretrained = c->pretrained->size ? c->pretrained->bytes : NULL,
+                           .n_pretrained = c->pretrained->size,
                            .pool = pool,
                            .keep = sim_state_path(c->state, path, b->is_private ? "local" : "open", h->name, "state"),
                            .stop = c->stop,
@@ -136,10 +139,10 @@ static fl_code run_crew(crew *c, unsigned n_threads, fl_err *err)
     return c->rc ? fl_fail(err, c->rc, "%s", c->err.text) : FL_OK;
 }
 
-fl_code sim_baselines_run(sim_baselines *out, const nn_plan *plan, const sim_hospitals *h, const sim_state *state,
-                          unsigned n_threads, const atomic_bool *stop, fl_err *err)
+fl_code sim_baselines_run(sim_baselines *out, const nn_plan *plan, const fl_buf *pretrained, const sim_hospitals *h,
+                          const sim_state *state, unsigned n_threads, const atomic_bool *stop, fl_err *err)
 {
-    crew c = {.out = out, .plan = plan, .hospitals = h, .state = state, .stop = stop};
+    crew c = {.out = out, .plan = plan, .pretrained = pretrained, .hospitals = h, .state = state, .stop = stop};
     memset(out, 0, sizeof *out);
     fl_code rc = make_jobs(&c, err);
     if (rc == FL_OK)

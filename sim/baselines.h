@@ -25,8 +25,8 @@ typedef struct sim_baselines {
 } sim_baselines;
 
 /* The caller finis out in any case. FL_EBUSY: stopped. */
-fl_code sim_baselines_run(sim_baselines *out, const nn_plan *plan, const sim_hospitals *h, const sim_state *state,
-                          unsigned n_threads, const atomic_bool *stop, fl_err *err) FL_MUST_USE;
+fl_code sim_baselines_run(sim_baselines *out, const nn_plan *plan, const fl_buf *pretrained, const sim_hospitals *h,
+                          const sim_state *state, unsigned n_threads, const atomic_bool *stop, fl_err *err) FL_MUST_USE;
 void sim_baselines_fini(sim_baselines *b);
 
 #endif

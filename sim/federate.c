@@ -6,6 +6,7 @@
 #include "privacy/decimal.h"
 #include "sim/tell.h"
 #include "sim/world.h"
+#include "train/pretrained.h"
 #include "train/safetensors.h"
 #include "train/server.h"
 #include <libgen.h>
@@ -22,6 +23,7 @@
 typedef struct federation {
     const sim_federate_options *options;
     nn_plan *plan;
+    fl_buf pretrained; /* the file that the plan starts from; empty when it has none */
     sim_hospitals hospitals;
     sim_state state;
     fl_pool *pool;
@@ -61,6 +63,21 @@ fl_code sim_plan_load(nn_plan *plan, const char *study, bool has_seed, uint64_t 
     }
     fl_buf_fini(&text);
     free(path);
+    return rc;
+}
+
+fl_code sim_pretrained_load(fl_buf *bytes, const char *study, fl_err *err)
+{
+    fl_buf text;
+    char *copy = strdup(study), path[FL_PATH_MAX];
+    fl_buf_init(&text, STUDY_MAX);
+    fl_code rc = copy ? fl_file_read(&text, study, err) : fl_fail(err, FL_EENV, "out of memory");
+    if (rc == FL_OK)
+        rc = nn_study_pretrained(path, fl_buf_text(&text), study, dirname(copy), err);
+    if (rc == FL_OK && path[0])
+        rc = fl_file_read(bytes, path, err);
+    fl_buf_fini(&text);
+    free(copy);
     return rc;
 }
 
@@ -151,7 +168,7 @@ static fl_code released(federation *f, coord_store *store, fl_err *err)
     nn_server server = {0};
     fl_hash hash;
     fl_buf bytes;
-    fl_buf_init(&bytes, nn_server_size(f->plan->n_weights));
+    fl_buf_init(&bytes, nn_server_size(f->plan));
     fl_code rc = FL_OK;
     if (!coord_model(store, f->plan->name, f->plan->rounds, NULL, &hash, NULL, err))
         rc = fl_fail(err, FL_EENV, "the last round's model is missing");
@@ -223,7 +240,10 @@ static fl_code open_world(federation *f, sim_world **w, fl_err *err)
                                      .train = train,
                                      .ctx = f,
                                      .progress = round_closed};
+    fl_hash hash;
     FL_TRY(sim_world_create(w, &config, err));
+    if (f->plan->initial[0])
+        FL_TRY(fl_objects_put(sim_world_coordinator(*w)->objects, &hash, f->pretrained.bytes, f->pretrained.size, err));
     return sim_world_add_study(*w, f->plan, err);
 }
 
@@ -282,6 +302,8 @@ static fl_code open_loop(federation *f, sim_result *out, fl_err *err)
                            .datasets = datasets,
                            .declared = declared,
                            .n = f->hospitals.n,
+                           .pretrained = f->pretrained.size ? f->pretrained.bytes : NULL,
+                           .n_pretrained = f->pretrained.size,
                            .pool = f->pool,
                            .keep = sim_state_path(&f->state, path, "global", NULL, "state"),
                            .stop = f->options->stop,
@@ -452,8 +474,8 @@ static fl_code judge(federation *f, sim_result *r, fl_err *err)
     sim_baselines baselines = {0};
     fl_code rc = FL_OK;
     if (!f->options->no_local) {
-        rc = sim_baselines_run(&baselines, f->plan, &f->hospitals, &f->state, f->options->n_threads, f->options->stop,
-                               err);
+        rc = sim_baselines_run(&baselines, f->plan, &f->pretrained, &f->hospitals, &f->state, f->options->n_threads,
+                               f->options->stop, err);
         if (rc == FL_EBUSY)
             rc = fl_fail(err, rc, "stopped while hospitals were training alone");
     }
@@ -540,7 +562,10 @@ fl_code sim_federate(sim_outcome *out, const sim_federate_options *options, fl_e
     }
     f->options = options;
     f->began_ms = fl_clock_mono_ms();
+    fl_buf_init(&f->pretrained, NN_PRETRAINED_MAX_BYTES);
     fl_code rc = sim_plan_load(f->plan, options->study, options->has_seed, options->seed, err);
+    if (rc == FL_OK)
+        rc = sim_pretrained_load(&f->pretrained, options->study, err);
     if (rc == FL_OK) {
         const fl_hash hash = run_hash(f->plan, options);
         rc = sim_state_open(&f->state, options->state, &hash, err);
@@ -553,6 +578,7 @@ fl_code sim_federate(sim_outcome *out, const sim_federate_options *options, fl_e
     if (rc == FL_EBUSY && options->stop && atomic_load(options->stop))
         rc = say_how_to_go_on(f, err);
     sim_state_close(&f->state);
+    fl_buf_fini(&f->pretrained);
     free(f->plan);
     free(f);
     return rc;

@@ -39,6 +39,8 @@ void sim_outcome_fini(sim_outcome *out);
 
 /* A study file as a plan; seed replaces the plan's. */
 fl_code sim_plan_load(nn_plan *plan, const char *study, bool has_seed, uint64_t seed, fl_err *err) FL_MUST_USE;
+/* The file of its pretrained start; nothing is appended when it has none. */
+fl_code sim_pretrained_load(fl_buf *bytes, const char *study, fl_err *err) FL_MUST_USE;
 /* The data of a study: hospitals, with what the study says they declare. */
 fl_code sim_data_load(sim_hospitals *h, const char *study, const char *data, const nn_plan *plan, uint32_t only,
                       fl_err *err) FL_MUST_USE;

@@ -26,7 +26,7 @@ static fl_code keep(running *r, bool now, fl_err *err)
     if (!r->loop->keep || (!now && fl_clock_mono_ms() - r->kept_ms < KEEP_EVERY_MS))
         return FL_OK;
     fl_buf bytes;
-    fl_buf_init(&bytes, nn_server_size(r->server.n_weights));
+    fl_buf_init(&bytes, nn_server_size(r->loop->plan));
     fl_code rc = nn_server_write(&bytes, &r->server, err);
     if (rc == FL_OK)
         rc = fl_file_write(r->loop->keep, bytes.bytes, bytes.size, 0600, err);
@@ -39,9 +39,9 @@ static fl_code begin(running *r, fl_err *err)
 {
     const sim_loop *loop = r->loop;
     if (!loop->keep || !fl_file_exists(loop->keep))
-        return nn_server_init(&r->server, loop->plan, err);
+        return nn_server_init(&r->server, loop->plan, loop->pretrained, loop->n_pretrained, NULL, err);
     fl_buf bytes;
-    fl_buf_init(&bytes, nn_server_size(loop->plan->n_weights));
+    fl_buf_init(&bytes, nn_server_size(loop->plan));
     fl_code rc = fl_file_read(&bytes, loop->keep, err);
     if (rc == FL_OK && (rc = nn_server_read(&r->server, loop->plan, bytes.bytes, bytes.size, err)))
         (void)fl_fail_in(err, "%s", loop->keep);

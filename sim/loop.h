@@ -19,6 +19,8 @@ typedef struct sim_loop {
     const nn_dataset *const *datasets; /* (n) */
     const uint64_t *declared;          /* (n) */
     uint32_t n;
+    const uint8_t *pretrained; /* the file that the plan starts from; NULL when it has none */
+    size_t n_pretrained;
     fl_pool *pool;
     const char *keep;                                  /* file; NULL: nowhere */
     const atomic_bool *stop;                           /* may be NULL: never */

@@ -8,6 +8,7 @@
 #include "sim/phantom.h"
 #include "sim/world.h"
 #include "train/dpsgd.h"
+#include "train/pretrained.h"
 #include "train/safetensors.h"
 #include <math.h>
 #include <signal.h>
@@ -160,7 +161,12 @@ static fl_code judged(fl_cli *cli, sim_result *r, nn_plan *plan, sim_hospitals *
         return rc;
     sim_baselines baselines = {0};
     const sim_state nowhere = {0};
-    rc = sim_baselines_run(&baselines, plan, h, &nowhere, 0, NULL, err);
+    fl_buf pretrained;
+    fl_buf_init(&pretrained, NN_PRETRAINED_MAX_BYTES);
+    rc = sim_pretrained_load(&pretrained, fl_cli_value(cli, "study"), err);
+    if (rc == FL_OK)
+        rc = sim_baselines_run(&baselines, plan, &pretrained, h, &nowhere, 0, NULL, err);
+    fl_buf_fini(&pretrained);
     if (rc == FL_OK)
         rc = sim_judge(r, *w, plan, h, &baselines, pool, err);
     sim_baselines_fini(&baselines);
@@ -246,7 +252,7 @@ static fl_code stub_train(void *ctx, uint32_t node, const node_training *what, f
     if (rc == FL_OK && shape.cells > 0)
         rc = dp_noised_create(&cells, shape.cells, err);
     if (rc == FL_OK) {
-        dp_noised_draw(u, plan->noise_variance, &random);
+        dp_noised_draw(u, nn_plan_phase(plan, what->round)->noise_variance, &random);
         if (cells)
             dp_noised_draw(cells, plan->metrics_noise_variance, &random);
         dp_update_pack(bytes, &shape, u, cells);

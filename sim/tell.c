@@ -63,6 +63,14 @@ static void warn(FILE *out, const nn_plan *plan, const sim_hospitals *h)
     for (uint32_t c = 0; c < plan->n_classes; c++)
         if (has[c] == 0)
             fprintf(out, "  warning: no image of class %s in any training split\n", plan->classes[c]);
+    uint64_t declared = 0;
+    fl_buf words;
+    for (uint32_t i = 0; i < h->n; i++)
+        declared += h->list[i].declared;
+    fl_buf_init(&words, 4096);
+    if (nn_plan_warn(&words, plan, declared, h->n))
+        fputs(fl_buf_text(&words), out);
+    fl_buf_fini(&words);
 }
 
 void sim_tell(FILE *out, const nn_plan *plan, const sim_hospitals *h)

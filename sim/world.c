@@ -264,9 +264,10 @@ static void watch_update(sim_world *w, const site *s, const wire_message *m)
     if (!d || d->state < DP_DEBIT_RELEASED || strcmp(d->update_hash, hex) != 0)
         violate(w, "%s: an update is on the wire without RESERVE, STARTED and RELEASE", s->store.name);
     for (uint32_t i = 0; d && i < w->n_plans; i++) {
+        if (strcmp(w->plans[i].name, m->study) != 0)
+            continue;
         const dp_update_shape shape = nn_plan_update(&w->plans[i], m->round);
-        if (strcmp(w->plans[i].name, m->study) == 0 &&
-            (d->cells != shape.cells || m->u.upload.total != dp_update_size(&shape)))
+        if ((d->cells != shape.cells || m->u.upload.total != dp_update_size(&shape)))
             violate(w, "%s: an update of round %u holds other counts than were debited", s->store.name, m->round);
     }
     for (size_t i = 0; i < w->n_seen; i++)

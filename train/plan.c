@@ -1,12 +1,5 @@
-/*
- * The plan as canonical JSON: checks, writing, strict reading.
- *
- * Reading does not look for each way in which a text can be not canonical: it writes what it has read and compares.
- */
+/* A plan's values: what follows from them, and whether they agree with one another. plan_json.c has the text. */
 #include "train/plan.h"
-#include "base/encode.h"
-#include "base/json.h"
-#include "crypto/hash.h"
 #include "privacy/budget.h"
 #include "privacy/decimal.h"
 #include "train/counts.h"
@@ -14,16 +7,9 @@
 #include "train/plan_check.h"
 #include <assert.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define FORMAT 2
-
-static const char *const server_names[] = {"sgd", "momentum"};
-static const char *const schedule_names[] = {"constant", "cosine"};
-static const char *const average_names[] = {"none", "ema", "tail"};
 
 double nn_phase_grid(const nn_phase *phase)
 {
@@ -50,14 +36,25 @@ const nn_phase *nn_plan_phase(const nn_plan *plan, uint32_t round)
 
 void nn_plan_settle(nn_plan *p)
 {
-    nn_phase *m = &p->phases[0];
-    memset(m, 0, sizeof *m); /* its padding too: plans are compared */
-    strcpy(m->name, "main");
-    strcpy(m->learn, "all");
-    m->first = 1;
-    m->rounds = p->rounds;
+    if (p->n_phases == 0)
+        p->n_phases = 1;
+    uint32_t before = 0;
+    for (uint32_t i = 0; i + 1 < p->n_phases; i++) {
+        p->phases[i].first = before + 1;
+        before += p->phases[i].rounds;
+    }
+    nn_phase *m = &p->phases[p->n_phases - 1];
+    strcpy(m->name, NN_PLAN_MAIN);
+    m->first = before + 1;
+    m->rounds = p->rounds - before;
     m->local_steps = p->local_steps;
-    m->n_learned = p->n_weights;
+    if (!m->learn[0]) {
+        strcpy(m->learn, "all");
+        m->n_learned = p->n_weights;
+    }
+    memcpy(m->sampling_rate, p->sampling_rate, sizeof m->sampling_rate);
+    memcpy(m->noise_multiplier, p->noise_multiplier, sizeof m->noise_multiplier);
+    memcpy(m->clip_norm, p->clip_norm, sizeof m->clip_norm);
     m->rate = p->rate;
     m->clip_units = p->clip_units;
     m->noise_variance = p->noise_variance;
@@ -74,19 +71,31 @@ void nn_plan_settle(nn_plan *p)
     m->average_value = p->average_value;
     m->update_bits = p->update_bits;
     m->probe = p->probe;
-    memcpy(m->sampling_rate, p->sampling_rate, sizeof m->sampling_rate);
-    memcpy(m->noise_multiplier, p->noise_multiplier, sizeof m->noise_multiplier);
-    memcpy(m->clip_norm, p->clip_norm, sizeof m->clip_norm);
-    p->n_phases = 1;
+    bool any = false;
     for (uint32_t i = 0; i < p->n_classes; i++)
+        any |= p->class_weights[i] != 0;
+    for (uint32_t i = 0; !any && i < p->n_classes; i++)
         p->class_weights[i] = 1;
+}
+
+fl_code nn_plan_aim(nn_model *m, const nn_plan *plan, const nn_phase *phase, fl_err *err)
+{
+    float weights[NN_PLAN_MAX_CLASSES];
+    for (uint32_t i = 0; i < plan->n_classes; i++)
+        weights[i] = (float)plan->class_weights[i];
+    const nn_aim aim = {.learn = phase->learn,
+                        .loss = phase->loss,
+                        .at = phase->loss == NN_LOSS_SQUARES ? phase->loss_at : NULL,
+                        .class_weights = weights};
+    return nn_model_aim(m, &aim, err);
 }
 
 dp_update_shape nn_plan_update(const nn_plan *plan, uint32_t round)
 {
-    return (dp_update_shape){.coordinates = plan->n_weights + plan->probe,
-                             .probe = plan->probe,
-                             .bits = plan->update_bits,
+    const nn_phase *p = nn_plan_phase(plan, round);
+    return (dp_update_shape){.coordinates = p->n_learned + p->probe,
+                             .probe = p->probe,
+                             .bits = p->update_bits,
                              .cells = nn_counts_in(plan, round) ? nn_counts_cells(plan) : 0};
 }
 
@@ -95,12 +104,6 @@ double nn_plan_metrics_rdp(const nn_plan *plan, uint32_t releases, unsigned orde
     if (plan->metrics_every == 0 || releases == 0)
         return 0;
     return (double)releases * nn_counts_partitions(plan) * order / (2 * (double)plan->metrics_noise_variance);
-}
-
-/* Format 1 had neither probe nor metrics: one plan has one text. */
-static int format_of(const nn_plan *plan)
-{
-    return plan->probe > 0 || plan->metrics_every > 0 ? FORMAT : 1;
 }
 
 /* --- checks ---------------------------------------------------------------------------------------------------- */
@@ -178,7 +181,7 @@ static fl_code check_names(const nn_plan *p, fl_err *err)
     return FL_OK;
 }
 
-static fl_code check_model(const nn_plan *p, fl_err *err)
+static fl_code check_model(const nn_plan *p, nn_model **out, fl_err *err)
 {
     if (p->channels != 1 && p->channels != 3)
         return fl_fail(err, FL_EFORMAT, "plan: input has %u channels, expected 1 or 3", p->channels);
@@ -189,12 +192,10 @@ static fl_code check_model(const nn_plan *p, fl_err *err)
         return rc;
     if (!nn_plan_is_text(p->architecture, false) || !nn_plan_is_text(p->spec, true))
         return fl_fail(err, FL_EFORMAT, "plan: architecture or spec is empty or not plain text");
-    nn_model *m;
-    rc = nn_model_create(&m, p->spec, p->channels, p->height, p->width, p->n_classes, err);
+    rc = nn_model_create(out, p->spec, p->channels, p->height, p->width, p->n_classes, err);
     if (rc != FL_OK)
         return rc;
-    size_t n = nn_model_n_weights(m);
-    nn_model_destroy(m);
+    size_t n = nn_model_n_weights(*out);
     if (n != p->n_weights)
         return fl_fail(err, FL_EFORMAT, "plan: n_weights is %u, the spec comes to %zu", p->n_weights, n);
     return FL_OK;
@@ -207,14 +208,47 @@ static fl_code check_training(const nn_plan *p, fl_err *err)
         uint64_t value, min, max;
     } numbers[] = {
         {"rounds", p->rounds, 1, 100000},
-        {"local_steps", p->local_steps, 1, 1000},
         {"quorum", p->quorum, 1, NN_PLAN_MAX_SITES},
         {"deadline_s", p->deadline_s, 1, 604800},
         {"slot_ms", p->slot_ms, 1, 86400000},
+        {"allowance_rounds", p->allowance_rounds, 0, 100000},
+        {"patients", p->patients, 0, 1000000000},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        FL_TRY(check_number(numbers[i].name, numbers[i].value, numbers[i].min, numbers[i].max, err));
+    if (p->n_sites > 0 && p->quorum > p->n_sites)
+        return fl_fail(err, FL_EFORMAT, "plan: quorum is %u, there are %u hospitals", p->quorum, p->n_sites);
+    if (p->initial[0] && (strlen(p->initial) != 64 || strspn(p->initial, "0123456789abcdef") != 64))
+        return fl_fail(err, FL_EFORMAT, "plan: initial is neither empty nor a SHA-256 in hex");
+    bool any = false;
+    for (uint32_t i = 0; i < p->n_classes; i++) {
+        FL_TRY(check_real("class_weights", p->class_weights[i], 0, 1e6, err));
+        any |= p->class_weights[i] > 0;
+    }
+    if (!any)
+        return fl_fail(err, FL_EFORMAT, "plan: class_weights are all zero: nothing would be learned");
+    uint64_t before = 0;
+    for (uint32_t i = 0; i + 1 < p->n_phases; i++) {
+        FL_TRY(check_number("rounds of a phase", p->phases[i].rounds, 1, 100000, err));
+        before += p->phases[i].rounds;
+    }
+    if (before >= p->rounds)
+        return fl_fail(err, FL_EFORMAT, "plan: rounds is %u, its phases take %llu and leave none", p->rounds,
+                       (unsigned long long)before);
+    return FL_OK;
+}
+
+static fl_code check_phase_numbers(const nn_phase *p, fl_err *err)
+{
+    const struct {
+        const char *name;
+        uint64_t value, min, max;
+    } numbers[] = {
+        {"local_steps", p->local_steps, 1, 1000},
         {"augmentations", p->augmentations, 1, 64},
         {"shift", p->shift, 0, 64},
-        {"allowance_rounds", p->allowance_rounds, 0, 100000},
         {"probe", p->probe, 0, 1 << 20},
+        {"clip_units", p->clip_units, 1, 1 << 30},
     };
     const struct {
         const char *name;
@@ -226,50 +260,113 @@ static fl_code check_training(const nn_plan *p, fl_err *err)
         {"server_weight_decay", p->server_weight_decay, 0, 1},
         {"average_value", p->average_value, 0, 1},
     };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        fl_code rc = check_number(numbers[i].name, numbers[i].value, numbers[i].min, numbers[i].max, err);
-        if (rc != FL_OK)
-            return rc;
-    }
-    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) {
-        fl_code rc = check_real(reals[i].name, reals[i].value, reals[i].min, reals[i].max, err);
-        if (rc != FL_OK)
-            return rc;
-    }
-    if (p->n_sites > 0 && p->quorum > p->n_sites)
-        return fl_fail(err, FL_EFORMAT, "plan: quorum is %u, there are %u hospitals", p->quorum, p->n_sites);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        FL_TRY(check_number(numbers[i].name, numbers[i].value, numbers[i].min, numbers[i].max, err));
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++)
+        FL_TRY(check_real(reals[i].name, reals[i].value, reals[i].min, reals[i].max, err));
     if (p->augmentations > 1 && !p->mirror && p->shift == 0)
         return fl_fail(err, FL_EFORMAT,
                        "plan: augmentations is %u, but without mirror and shift they are all the same image",
                        p->augmentations);
     if (p->average == NN_AVERAGE_EMA && p->average_value >= 1)
         return fl_fail(err, FL_EFORMAT, "plan: average_value is %g, expected below 1", p->average_value);
+    if (p->update_bits < 16 || p->update_bits > 48 || p->update_bits % 8 != 0)
+        return fl_fail(err, FL_EFORMAT, "plan: update_bits is %u, expected 16, 24, 32, 40 or 48", p->update_bits);
+    return FL_OK;
+}
+
+/* What is learned, and by which loss; n_learned is what the model says. */
+static fl_code check_aim(const nn_plan *p, const nn_phase *phase, nn_model *m, fl_err *err)
+{
+    const nn_loss_kind of_labels = p->multi ? NN_LOSS_BINARY : NN_LOSS_SOFTMAX;
+    if (phase->loss != NN_LOSS_SQUARES && phase->loss != of_labels)
+        return fl_fail(err, FL_EFORMAT, "plan: loss does not fit the labels: single wants softmax, multi binary");
+    if ((phase->loss == NN_LOSS_SQUARES) != (phase->loss_at[0] != '\0'))
+        return fl_fail(err, FL_EFORMAT, "plan: loss_at is the layer of loss squares, and of no other loss");
+    if (!nn_plan_is_text(phase->learn, false) || (phase->loss_at[0] && !nn_plan_is_text(phase->loss_at, false)))
+        return fl_fail(err, FL_EFORMAT, "plan: learn or loss_at is empty or not plain text");
+    FL_TRY(nn_plan_aim(m, p, phase, err));
+    if (nn_model_n_learned(m) != phase->n_learned)
+        return fl_fail(err, FL_EFORMAT, "plan: n_learned is %u, learn comes to %zu", phase->n_learned,
+                       nn_model_n_learned(m));
+    return FL_OK;
+}
+
+static fl_code check_phase_noise(const nn_plan *p, nn_phase *phase, fl_err *err)
+{
+    uint64_t micro = 0;
+    FL_TRY(check_decimal("clip_norm", phase->clip_norm, 1e-9, 1e9, err));
+    FL_TRY(check_decimal("noise_multiplier", phase->noise_multiplier, 1e-6, 1e6, err));
+    FL_TRY(check_decimal("sampling_rate", phase->sampling_rate, 1e-9, 1, err));
+    if (dp_rate_parse(&phase->rate, phase->sampling_rate, err) != FL_OK)
+        return fl_fail_in(err, "plan: sampling_rate");
+    if (!dp_micro_parse(&micro, phase->noise_multiplier))
+        return fl_fail(err, FL_EFORMAT, "plan: noise_multiplier is '%.24s', expected a number with at most 6 decimals",
+                       phase->noise_multiplier);
+    if (!p->is_private)
+        return check_number("noise_variance of a plan without privacy", phase->noise_variance, 0, 0, err);
+    if (micro < 1 || micro > UINT32_MAX ||
+        dp_variance_for((uint32_t)micro, phase->clip_units) != phase->noise_variance || phase->noise_variance == 0)
+        return fl_fail(err, FL_EFORMAT, "plan: noise_variance is not the one of noise_multiplier and clip_units");
+    return FL_OK;
+}
+
+static fl_code check_phase(const nn_plan *p, nn_phase *phase, nn_model *m, fl_err *err)
+{
+    FL_TRY(check_phase_numbers(phase, err));
+    FL_TRY(check_aim(p, phase, m, err));
+    return check_phase_noise(p, phase, err);
+}
+
+static fl_code check_phases(nn_plan *p, nn_model *m, fl_err *err)
+{
+    for (uint32_t i = 0; i < p->n_phases; i++) {
+        nn_phase *phase = &p->phases[i];
+        const bool is_main = i + 1 == p->n_phases;
+        if (!nn_plan_is_name(phase->name, sizeof phase->name - 1))
+            return fl_fail(err, FL_EFORMAT, "plan: the name of phase %u is not 1 to 31 of A-Z a-z 0-9 . _ -", i + 1);
+        for (uint32_t j = 0; j < i; j++) {
+            if (strcmp(phase->name, p->phases[j].name) == 0)
+                return fl_fail(err, FL_EFORMAT, "plan: phases %u and %u have one name, %s", j + 1, i + 1, phase->name);
+        }
+        const fl_code rc = check_phase(p, phase, m, err);
+        if (rc != FL_OK)
+            return is_main ? rc : fl_fail_in(err, "phase %s", phase->name);
+    }
     return FL_OK;
 }
 
 /* The whole schedule, without burned rounds, fits a fresh budget of the plan's epsilon and delta. */
-static fl_code check_epsilon(const nn_plan *p, uint64_t micro, fl_err *err)
+static fl_code check_epsilon(const nn_plan *p, fl_err *err)
 {
     double epsilon = 0, delta = 0;
+    const nn_phase *m = &p->phases[p->n_phases - 1];
     if (!dp_decimal_value(&epsilon, p->epsilon) || !dp_decimal_value(&delta, p->delta))
         return fl_fail(err, FL_EFORMAT, "plan: epsilon or delta is not a number");
-    if (micro < 1 || micro > UINT32_MAX || dp_variance_for((uint32_t)micro, p->clip_units) != p->noise_variance ||
-        p->noise_variance == 0)
-        return fl_fail(err, FL_EFORMAT, "plan: noise_variance is not the one of noise_multiplier and clip_units");
     dp_filter filter;
     if (dp_filter_init(&filter, epsilon, delta, p->renyi_order, 1, err) != FL_OK)
         return fl_fail(err, FL_EFORMAT, "plan: renyi_order %u cannot serve epsilon %s at delta %s", p->renyi_order,
                        p->epsilon, p->delta);
-    double cost = dp_debit_cost(&filter, p->rate, p->noise_variance, p->clip_units, p->local_steps);
     if (p->metrics_every > 0)
         dp_filter_charge(&filter, dp_release_cost(&filter, dp_multiplier_micro(p->metrics_noise_variance, 1),
                                                   (uint64_t)nn_counts_partitions(p) * nn_counts_rounds(p, 0)));
-    uint64_t room = dp_filter_room(&filter, cost, p->rounds);
-    if (room < p->rounds)
+    for (uint32_t i = 0; i + 1 < p->n_phases; i++) {
+        const nn_phase *other = &p->phases[i];
+        const double cost = dp_debit_cost(&filter, other->rate, other->noise_variance, other->clip_units,
+                                          (uint64_t)other->rounds * other->local_steps);
+        if (!dp_filter_admits(&filter, cost))
+            return fl_fail(err, FL_EFORMAT,
+                           "plan: phase %s: noise_multiplier %s lets it not into epsilon %s: more noise", other->name,
+                           other->noise_multiplier, p->epsilon);
+        dp_filter_charge(&filter, cost);
+    }
+    double cost = dp_debit_cost(&filter, m->rate, m->noise_variance, m->clip_units, m->local_steps);
+    uint64_t room = dp_filter_room(&filter, cost, m->rounds);
+    if (room < m->rounds)
         return fl_fail(err, FL_EFORMAT,
                        "plan: noise_multiplier %s lets %llu of %u rounds into epsilon %s: more noise, fewer rounds or "
                        "a larger epsilon",
-                       p->noise_multiplier, (unsigned long long)room, p->rounds, p->epsilon);
+                       m->noise_multiplier, (unsigned long long)room, m->rounds, p->epsilon);
     return FL_OK;
 }
 
@@ -295,46 +392,29 @@ static fl_code check_metrics(const nn_plan *p, fl_err *err)
 
 static fl_code check_privacy(nn_plan *p, fl_err *err)
 {
-    uint64_t micro = 0;
-    fl_code rc = check_decimal("epsilon", p->epsilon, 1e-6, 1000, err);
-    if (rc == FL_OK)
-        rc = check_decimal("delta", p->delta, 1e-15, 0.1, err);
-    if (rc == FL_OK)
-        rc = check_decimal("clip_norm", p->clip_norm, 1e-9, 1e9, err);
-    if (rc == FL_OK)
-        rc = check_decimal("noise_multiplier", p->noise_multiplier, 1e-6, 1e6, err);
-    if (rc == FL_OK)
-        rc = check_decimal("sampling_rate", p->sampling_rate, 1e-9, 1, err);
-    if (rc == FL_OK)
-        rc = dp_rate_parse(&p->rate, p->sampling_rate, err);
-    if (rc == FL_OK)
-        rc = check_number("clip_units", p->clip_units, 1, 1u << 30, err);
-    if (rc == FL_OK && (p->renyi_order < DP_ORDER_MIN || p->renyi_order > DP_ORDER_MAX))
-        rc = check_number("renyi_order", p->renyi_order, DP_ORDER_MIN, DP_ORDER_MAX, err);
-    if (rc != FL_OK)
-        return rc;
-    if (!dp_micro_parse(&micro, p->noise_multiplier))
-        return fl_fail(err, FL_EFORMAT, "plan: noise_multiplier is '%.24s', expected a number with at most 6 decimals",
-                       p->noise_multiplier);
-    if (p->update_bits < 16 || p->update_bits > 48 || p->update_bits % 8 != 0)
-        return fl_fail(err, FL_EFORMAT, "plan: update_bits is %u, expected 16, 24, 32, 40 or 48", p->update_bits);
+    FL_TRY(check_decimal("epsilon", p->epsilon, 1e-6, 1000, err));
+    FL_TRY(check_decimal("delta", p->delta, 1e-15, 0.1, err));
+    FL_TRY(check_number("renyi_order", p->renyi_order, DP_ORDER_MIN, DP_ORDER_MAX, err));
     FL_TRY(check_metrics(p, err));
-    if (!p->is_private)
-        return check_number("noise_variance of a plan without privacy", p->noise_variance, 0, 0, err);
-    return check_epsilon(p, micro, err);
+    return p->is_private ? check_epsilon(p, err) : FL_OK;
 }
 
 fl_code nn_plan_check(nn_plan *p, fl_err *err)
 {
+    nn_model *m = NULL;
     fl_code rc = check_names(p, err);
     if (rc == FL_OK)
-        rc = check_model(p, err);
+        rc = check_model(p, &m, err);
     if (rc == FL_OK)
         rc = check_training(p, err);
+    if (rc == FL_OK) {
+        nn_plan_settle(p);
+        rc = check_phases(p, m, err);
+        p->rate = p->phases[p->n_phases - 1].rate;
+    }
     if (rc == FL_OK)
         rc = check_privacy(p, err);
-    if (rc == FL_OK)
-        nn_plan_settle(p);
+    nn_model_destroy(m);
     return rc;
 }
 
@@ -342,7 +422,7 @@ fl_code nn_plan_check(nn_plan *p, fl_err *err)
  * The narrowest width that holds K steps of noise at 12 standard deviations and the sum of 2^17 patients a step who all
  * pull one weight with their whole norm. What lies outside is clamped after the noise: it costs accuracy, not privacy.
  */
-uint32_t nn_plan_update_bits(const nn_plan *p)
+uint32_t nn_phase_update_bits(const nn_phase *p)
 {
     double q = dp_rate_to_double(p->rate);
     double largest = 12 * sqrt((double)p->noise_variance * p->local_steps) +
@@ -354,336 +434,16 @@ uint32_t nn_plan_update_bits(const nn_plan *p)
     return 48;
 }
 
-/* --- writing --------------------------------------------------------------------------------------------------- */
-
-/* The shortest decimal text that reads back as this value, without exponent. */
-static void set_real(fl_json *j, const char *key, double value)
-{
-    char text[40], plain[DP_DECIMAL_TEXT] = "";
-    dp_decimal d;
-    for (int digits = 1; digits <= 17; digits++) {
-        double back;
-        snprintf(text, sizeof text, "%.*e", digits - 1, value);
-        if (dp_decimal_parse(&d, text) && (back = dp_decimal_to_double(&d), back == value)) {
-            dp_decimal_text(plain, &d);
-            break;
-        }
-    }
-    fl_json_set_text(j, key, plain);
-}
-
-static fl_json *array_of(const char *first, size_t size, uint32_t n)
-{
-    fl_json *a = fl_json_array();
-    for (uint32_t i = 0; i < n; i++)
-        fl_json_push_text(a, first + i * size);
-    return a;
-}
-
-/* Members that are plain numbers in struct and JSON. */
-static const struct {
-    const char *key;
-    size_t offset;
-} counts[] = {
-#define COUNT(member)                                                                                                  \
-    {                                                                                                                  \
-#member, offsetof(nn_plan, member)                                                                             \
-    }
-    COUNT(n_weights),        COUNT(rounds),        COUNT(local_steps), COUNT(quorum),
-    COUNT(deadline_s),       COUNT(slot_ms),       COUNT(clip_units),  COUNT(renyi_order),
-    COUNT(allowance_rounds), COUNT(augmentations), COUNT(shift),       COUNT(update_bits)};
-
-/* Members that are double in the struct and decimal text in JSON. */
-static const struct {
-    const char *key;
-    size_t offset;
-} reals[] = {COUNT(local_learning_rate), COUNT(server_learning_rate), COUNT(server_momentum),
-             COUNT(server_weight_decay), COUNT(average_value)};
-
-/* Texts in both. */
-static const struct {
-    const char *key;
-    size_t offset, size;
-} texts[] = {
-#define TEXT(member)                                                                                                   \
-    {                                                                                                                  \
-#member, offsetof(nn_plan, member), sizeof(((nn_plan *)0)->member)                                             \
-    }
-    TEXT(name),          TEXT(architecture),     TEXT(spec),     TEXT(epsilon), TEXT(delta),
-    TEXT(sampling_rate), TEXT(noise_multiplier), TEXT(clip_norm)};
-
-#define N_ROWS(table) (sizeof(table) / sizeof(table)[0])
-#define N_OTHERS      12 /* the members set one by one below */
-#define N_SECOND      6  /* and those of format 2 */
-
-static void set_second(fl_json *j, const nn_plan *p)
-{
-    char what[64];
-    nn_counts_what(what, p);
-    fl_json_set_int(j, "probe", p->probe);
-    fl_json_set_int(j, "metrics_every", p->metrics_every);
-    fl_json_set_int(j, "metrics_bins", p->metrics_bins);
-    fl_json_set_text(j, "metrics_what", what);
-    fl_json_set_text(j, "metrics_noise_multiplier", p->metrics_noise_multiplier);
-    fl_json_set_int(j, "metrics_noise_variance", (int64_t)p->metrics_noise_variance);
-}
-
-static fl_json *to_json(const nn_plan *p)
-{
-    const char *base = (const char *)p;
-    fl_json *j = fl_json_object(), *input = fl_json_array();
-    for (size_t i = 0; i < N_ROWS(counts); i++)
-        fl_json_set_int(j, counts[i].key, *(const uint32_t *)(const void *)(base + counts[i].offset));
-    for (size_t i = 0; i < N_ROWS(reals); i++)
-        set_real(j, reals[i].key, *(const double *)(const void *)(base + reals[i].offset));
-    for (size_t i = 0; i < N_ROWS(texts); i++)
-        fl_json_set_text(j, texts[i].key, base + texts[i].offset);
-    fl_json_push_int(input, p->channels);
-    fl_json_push_int(input, p->height);
-    fl_json_push_int(input, p->width);
-    char seed[17];
-    snprintf(seed, sizeof seed, "%016llx", (unsigned long long)p->seed);
-    fl_json_set_int(j, "format", format_of(p));
-    if (format_of(p) > 1)
-        set_second(j, p);
-    fl_json_set(j, "input", input);
-    fl_json_set(j, "classes", array_of(p->classes[0], sizeof p->classes[0], p->n_classes));
-    fl_json_set(j, "sites", array_of(p->sites[0], sizeof p->sites[0], p->n_sites));
-    fl_json_set_text(j, "server", server_names[p->server]);
-    fl_json_set_text(j, "schedule", schedule_names[p->schedule]);
-    fl_json_set_text(j, "average", average_names[p->average]);
-    fl_json_set_text(j, "strategy", "fedavg");
-    fl_json_set_bool(j, "private", p->is_private);
-    fl_json_set_bool(j, "mirror", p->mirror);
-    fl_json_set_int(j, "noise_variance", (int64_t)p->noise_variance);
-    fl_json_set_text(j, "seed", seed);
-    return j;
-}
-
-fl_code nn_plan_write(fl_buf *json, const nn_plan *plan, fl_err *err)
-{
-    fl_json *j = to_json(plan);
-    fl_code rc = fl_json_canonical(json, j, err);
-    fl_json_free(j);
-    if (rc == FL_OK && json->size > NN_PLAN_MAX_BYTES)
-        rc = fl_fail(err, FL_EFORMAT, "plan: %zu bytes, expected at most %d", json->size, NN_PLAN_MAX_BYTES);
-    return rc;
-}
-
-fl_code nn_plan_seal(nn_plan *plan, fl_err *err)
-{
-    fl_buf text;
-    fl_buf_init(&text, 4 * NN_PLAN_MAX_BYTES);
-    fl_code rc = nn_plan_write(&text, plan, err);
-    if (rc == FL_OK)
-        plan->hash = fl_sha256(text.bytes, text.size);
-    fl_buf_fini(&text);
-    return rc;
-}
-
 fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err)
 {
     plan->is_private = false;
     plan->noise_variance = 0;
+    for (uint32_t i = 0; i < plan->n_phases; i++)
+        plan->phases[i].noise_variance = 0;
     nn_plan_settle(plan);
     plan->metrics_every = plan->metrics_bins = 0;
     plan->metrics_histogram = plan->metrics_classes = plan->metrics_quality = false;
     plan->metrics_noise_variance = 0;
     snprintf(plan->metrics_noise_multiplier, sizeof plan->metrics_noise_multiplier, "%s", plan->probe > 0 ? "0" : "");
     return nn_plan_seal(plan, err);
-}
-
-/* --- reading --------------------------------------------------------------------------------------------------- */
-
-static fl_code missing(const char *key, fl_err *err)
-{
-    return fl_fail(err, FL_EFORMAT, "plan: %s is missing, of another type or out of range", key);
-}
-
-static bool get_count(uint32_t *out, const fl_json *j, const char *key)
-{
-    int64_t value;
-    if (!fl_json_int(j, key, &value) || value < 0 || value > UINT32_MAX)
-        return false;
-    *out = (uint32_t)value;
-    return true;
-}
-
-static bool copy_text(char *out, size_t size, const char *text)
-{
-    if (!text || strlen(text) >= size)
-        return false;
-    memset(out, 0, size);
-    memcpy(out, text, strlen(text));
-    return true;
-}
-
-static bool get_choice(int *out, const fl_json *j, const char *key, const char *const *names, size_t n)
-{
-    const char *text = fl_json_text(j, key);
-    for (size_t i = 0; text && i < n; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *out = (int)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool get_texts(char *first, size_t size, uint32_t max, uint32_t *n, const fl_json *array)
-{
-    if (!array || !fl_json_is_array(array) || fl_json_count(array) > max)
-        return false;
-    *n = (uint32_t)fl_json_count(array);
-    for (uint32_t i = 0; i < *n; i++) {
-        if (!copy_text(first + i * size, size, fl_json_text_value(fl_json_at(array, i))))
-            return false;
-    }
-    return true;
-}
-
-static bool get_input(nn_plan *p, const fl_json *j)
-{
-    fl_json *input = fl_json_member(j, "input");
-    int64_t c, h, w;
-    if (!input || !fl_json_is_array(input) || fl_json_count(input) != 3 ||
-        !fl_json_int_value(fl_json_at(input, 0), &c) || !fl_json_int_value(fl_json_at(input, 1), &h) ||
-        !fl_json_int_value(fl_json_at(input, 2), &w) || c < 1 || h < 1 || w < 1 || c > 1024 || h > 1024 || w > 1024)
-        return false;
-    p->channels = (uint32_t)c, p->height = (uint32_t)h, p->width = (uint32_t)w;
-    return true;
-}
-
-static bool get_seed(uint64_t *out, const char *text)
-{
-    uint8_t bytes[8];
-    if (!text || strlen(text) != 16 || !fl_hex_decode(bytes, sizeof bytes, text))
-        return false;
-    *out = 0;
-    for (int i = 0; i < 8; i++)
-        *out = *out << 8 | bytes[i];
-    return true;
-}
-
-/* Codes of nn_counts_what; what is no way to write them is found when the text is compared. */
-static bool get_what(nn_plan *p, const char *what)
-{
-    if (!what)
-        return false;
-    p->metrics_histogram = strstr(what, "histogram") != NULL;
-    p->metrics_classes = strstr(what, "classes") != NULL;
-    p->metrics_quality = strstr(what, "quality") != NULL;
-    return true;
-}
-
-static bool get_second(nn_plan *p, const fl_json *j)
-{
-    int64_t variance;
-    if (!get_count(&p->probe, j, "probe") || !get_count(&p->metrics_every, j, "metrics_every") ||
-        !get_count(&p->metrics_bins, j, "metrics_bins") || !get_what(p, fl_json_text(j, "metrics_what")) ||
-        !copy_text(p->metrics_noise_multiplier, sizeof p->metrics_noise_multiplier,
-                   fl_json_text(j, "metrics_noise_multiplier")) ||
-        !fl_json_int(j, "metrics_noise_variance", &variance) || variance < 0)
-        return false;
-    p->metrics_noise_variance = (uint64_t)variance;
-    return format_of(p) == FORMAT;
-}
-
-static fl_code read_tables(nn_plan *p, const fl_json *j, fl_err *err)
-{
-    char *base = (char *)p;
-    for (size_t i = 0; i < N_ROWS(counts); i++) {
-        if (!get_count((uint32_t *)(void *)(base + counts[i].offset), j, counts[i].key))
-            return missing(counts[i].key, err);
-    }
-    for (size_t i = 0; i < N_ROWS(reals); i++) {
-        const char *text = fl_json_text(j, reals[i].key);
-        if (!text || !dp_decimal_value((double *)(void *)(base + reals[i].offset), text))
-            return missing(reals[i].key, err);
-    }
-    for (size_t i = 0; i < N_ROWS(texts); i++) {
-        if (!copy_text(base + texts[i].offset, texts[i].size, fl_json_text(j, texts[i].key)))
-            return missing(texts[i].key, err);
-    }
-    return FL_OK;
-}
-
-static fl_code read_others(nn_plan *p, const fl_json *j, fl_err *err)
-{
-    int64_t format, variance;
-    int server, schedule, average;
-    const char *strategy = fl_json_text(j, "strategy");
-    if (!fl_json_int(j, "format", &format) || format < 1 || format > FORMAT)
-        return fl_fail(err, FL_EFORMAT, "plan: not of format 1 to %d", FORMAT);
-    if (format > 1 && !get_second(p, j))
-        return missing("probe or metrics", err);
-    if (!get_input(p, j))
-        return missing("input", err);
-    if (!get_texts(p->classes[0], sizeof p->classes[0], NN_PLAN_MAX_CLASSES, &p->n_classes,
-                   fl_json_member(j, "classes")))
-        return missing("classes", err);
-    if (!get_texts(p->sites[0], sizeof p->sites[0], NN_PLAN_MAX_SITES, &p->n_sites, fl_json_member(j, "sites")))
-        return missing("sites", err);
-    if (!get_choice(&server, j, "server", server_names, N_ROWS(server_names)))
-        return missing("server", err);
-    if (!get_choice(&schedule, j, "schedule", schedule_names, N_ROWS(schedule_names)))
-        return missing("schedule", err);
-    if (!get_choice(&average, j, "average", average_names, N_ROWS(average_names)))
-        return missing("average", err);
-    if (!strategy || strcmp(strategy, "fedavg") != 0)
-        return fl_fail(err, FL_EFORMAT, "plan: strategy is not fedavg, the only one there is");
-    if (!fl_json_bool(j, "private", &p->is_private) || !fl_json_bool(j, "mirror", &p->mirror))
-        return missing("private or mirror", err);
-    if (!fl_json_int(j, "noise_variance", &variance) || variance < 0)
-        return missing("noise_variance", err);
-    if (!get_seed(&p->seed, fl_json_text(j, "seed")))
-        return missing("seed", err);
-    p->noise_variance = (uint64_t)variance;
-    p->server = (nn_server_kind)server;
-    p->schedule = (nn_schedule)schedule;
-    p->average = (nn_average)average;
-    return FL_OK;
-}
-
-static fl_code read_json(nn_plan *p, const fl_json *j, fl_err *err)
-{
-    if (!fl_json_is_object(j))
-        return fl_fail(err, FL_EFORMAT, "plan: is not an object");
-    int64_t format = 1;
-    (void)fl_json_int(j, "format", &format);
-    const size_t expected = N_ROWS(counts) + N_ROWS(reals) + N_ROWS(texts) + N_OTHERS + (format > 1 ? N_SECOND : 0);
-    if (fl_json_count(j) != expected)
-        return fl_fail(err, FL_EFORMAT, "plan: has %zu members, expected %zu", fl_json_count(j), expected);
-    fl_code rc = read_tables(p, j, err);
-    return rc == FL_OK ? read_others(p, j, err) : rc;
-}
-
-static fl_code check_canonical(nn_plan *p, const char *json, size_t n, fl_err *err)
-{
-    fl_buf text;
-    fl_buf_init(&text, 4 * NN_PLAN_MAX_BYTES);
-    fl_code rc = nn_plan_write(&text, p, err);
-    if (rc == FL_OK && (text.size != n || memcmp(text.bytes, json, n) != 0))
-        rc = fl_fail(err, FL_EFORMAT, "plan: is not in canonical form");
-    if (rc == FL_OK)
-        p->hash = fl_sha256(json, n);
-    fl_buf_fini(&text);
-    return rc;
-}
-
-fl_code nn_plan_parse(nn_plan *plan, const char *json, size_t n, fl_err *err)
-{
-    fl_json *j = NULL;
-    memset(plan, 0, sizeof *plan);
-    if (n > NN_PLAN_MAX_BYTES)
-        return fl_fail(err, FL_EFORMAT, "plan: %zu bytes, expected at most %d", n, NN_PLAN_MAX_BYTES);
-    fl_code rc = fl_json_parse(&j, json, n, "plan", err);
-    if (rc == FL_OK)
-        rc = read_json(plan, j, err);
-    fl_json_free(j);
-    if (rc == FL_OK)
-        rc = nn_plan_check(plan, err);
-    if (rc == FL_OK)
-        rc = check_canonical(plan, json, n, err);
-    return rc;
 }

@@ -20,9 +20,11 @@
 #define TRAIN_PLAN_H
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/object.h"
 #include "privacy/sample.h"
 #include "privacy/update.h"
+#include "train/model.h"
 
 #define NN_PLAN_MAX_BYTES   16384
 #define NN_PLAN_MAX_CLASSES 32
@@ -31,7 +33,7 @@
 
 typedef char nn_decimal[24]; /* exact decimal text, at most 6 digits after the point where privacy reads it */
 
-typedef enum nn_server_kind { NN_SERVER_SGD, NN_SERVER_MOMENTUM } nn_server_kind;
+typedef enum nn_server_kind { NN_SERVER_SGD, NN_SERVER_MOMENTUM, NN_SERVER_ADAM } nn_server_kind;
 typedef enum nn_schedule { NN_SCHEDULE_CONSTANT, NN_SCHEDULE_COSINE } nn_schedule;
 typedef enum nn_average { NN_AVERAGE_NONE, NN_AVERAGE_EMA, NN_AVERAGE_TAIL } nn_average;
 
@@ -41,6 +43,7 @@ typedef enum nn_clipping {
 } nn_clipping;
 
 #define NN_PLAN_MAX_PHASES 8
+#define NN_PLAN_MAIN       "main"
 #define NN_PLAN_MAX_LEARN  256
 
 /* The terms of some rounds in a row. */
@@ -50,8 +53,8 @@ typedef struct nn_phase {
     uint32_t local_steps;
     char learn[NN_PLAN_MAX_LEARN]; /* "all", or names of layers, separated by commas: nn_aim, train/model.h */
     uint32_t n_learned;            /* coordinates of a gradient and of an update without its probe */
-    int loss;                      /* nn_loss_kind of train/model.h */
-    char loss_at[32];              /* of squares: the layer; else "" */
+    nn_loss_kind loss;
+    char loss_at[32]; /* of squares: the layer; else "" */
     nn_decimal sampling_rate, noise_multiplier, clip_norm;
     dp_rate rate;
     uint32_t clip_units;
@@ -109,7 +112,8 @@ typedef struct nn_plan {
     bool multi;                                /* an image has a set of classes: its label is a bit set */
     double class_weights[NN_PLAN_MAX_CLASSES]; /* factors of the loss; all 1 unless said */
     char initial[2 * FL_HASH_SIZE + 1]; /* SHA-256 of the file of weights that training starts from; "": the seed */
-    uint32_t n_phases;                  /* at least 1 */
+    uint64_t patients; /* about how many all hospitals have together, as the study expects; 0: it does not say */
+    uint32_t n_phases; /* at least 1 */
     nn_phase phases[NN_PLAN_MAX_PHASES];
     fl_hash hash; /* SHA-256 of the canonical text */
 } nn_plan;
@@ -119,6 +123,9 @@ typedef struct nn_plan {
  * SHA-256 of the study's text. */
 fl_code nn_plan_from_study(nn_plan *plan, const char *text, const char *name, const char *path_dir,
                            fl_err *err) FL_MUST_USE;
+/* Where the study's [model] pretrained file is; "" when it has none. */
+fl_code nn_study_pretrained(char path[FL_PATH_MAX], const char *text, const char *name, const char *path_dir,
+                            fl_err *err) FL_MUST_USE;
 /* [simulation] declared: the patients that each hospital's policy would declare, when a study runs on one machine
  * (`cordon-sim`); no part of the plan. *n is 0 when the study does not say. */
 typedef struct nn_declared {
@@ -131,12 +138,13 @@ fl_code nn_study_declared(nn_declared list[NN_PLAN_MAX_SITES], uint32_t *n, cons
 void nn_study_sample(fl_buf *out);
 fl_code nn_plan_parse(nn_plan *plan, const char *json, size_t n, fl_err *err) FL_MUST_USE;
 fl_code nn_plan_write(fl_buf *json, const nn_plan *plan, fl_err *err) FL_MUST_USE;
-/* In plain words, for the person who approves it: a paragraph per topic. Includes the epsilon of the whole schedule. */
+/* In plain words, for the person who approves it: a paragraph per topic. Includes the epsilon of the whole schedule, and a
+ * warning when the plan expects too few patients. */
 void nn_plan_explain(fl_buf *out, const nn_plan *plan);
 /* The same plan without noise, for the baselines of the simulator: is_private false, noise_variance 0, another hash.
  * A node refuses such a plan. */
 fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err) FL_MUST_USE;
-/* What a hospital sends in this round, from 1: always so many bytes. */
+/* What a hospital sends in this round, from 1 to rounds: always so many bytes. */
 dp_update_shape nn_plan_update(const nn_plan *plan, uint32_t round);
 /* Renyi cost at order a of the noised counts of `releases` rounds; 0 without metrics. */
 double nn_plan_metrics_rdp(const nn_plan *plan, uint32_t releases, unsigned order);
@@ -145,7 +153,29 @@ const nn_phase *nn_plan_phase(const nn_plan *plan, uint32_t round);
 /* The last phase takes what the plan's own members say. For who fills a plan by hand, tests mostly; parse and from_study
  * do it themselves. */
 void nn_plan_settle(nn_plan *plan);
+/* Makes the model learn what the phase learns, with its loss and the plan's class weights. */
+fl_code nn_plan_aim(nn_model *m, const nn_plan *plan, const nn_phase *phase, fl_err *err) FL_MUST_USE;
 double nn_phase_grid(const nn_phase *phase); /* gamma = clip_norm / clip_units */
-double nn_plan_grid(const nn_plan *plan);    /* main's */
+/*
+ * How much signal a private plan leaves, before it starts. One step's sum over h hospitals holds noise of length
+ * (S/R) C sqrt(d h), d the learned weights; the mean over all T = rounds * local_steps steps sqrt(T) times less. What n
+ * patients can put in is q n C, if all their clipped gradients agree; how far they do is not known before, and the more
+ * weights there are for each patient the less: a = min(1, sqrt(n / d)). So the expected ratio is
+ *
+ *     a q n C / ((S/R) C sqrt(d h / T))
+ *
+ * of the last phase. a is a rule of thumb; the ratio tells apart what was measured on radiographs (docs/accuracy.md):
+ * fixed features with a linear head learn at 7.1 (epsilon 8), 3.0 (3) and 1.1 (1), a small CNN at 1.9 (8) and 0.9 (3), cnn-small
+ * with its 241 k weights does not at 0.4 (8). 66 patients (brain) come to 0.02. NN_SIGNAL_LEAST lies between.
+ *
+ * n_hospitals 0: as many as the plan names, or its quorum. Infinite without privacy.
+ */
+#define NN_SIGNAL_LEAST 0.6
+double nn_plan_signal(const nn_plan *plan, uint64_t patients, uint32_t n_hospitals);
+/* From how many on it is NN_SIGNAL_LEAST; at most 2^30. */
+uint64_t nn_plan_patients_needed(const nn_plan *plan, uint32_t n_hospitals);
+/* Appends one line that says so when a plan leaves less than NN_SIGNAL_LEAST; patients 0: not known, nothing is said. */
+bool nn_plan_warn(fl_buf *out, const nn_plan *plan, uint64_t patients, uint32_t n_hospitals);
+double nn_plan_grid(const nn_plan *plan); /* main's */
 
 #endif

@@ -12,6 +12,6 @@ fl_code nn_plan_seal(nn_plan *plan, fl_err *err) FL_MUST_USE;
 bool nn_plan_is_name(const char *text, size_t max); /* 1 to max of [A-Za-z0-9._-] */
 bool nn_plan_is_text(const char *text,
                      bool may_break); /* printable ASCII, not empty; may_break: also newline and tab */
-uint32_t nn_plan_update_bits(const nn_plan *plan);
+uint32_t nn_phase_update_bits(const nn_phase *phase);
 
 #endif

@@ -91,7 +91,7 @@ static void an_update_whose_ledger_was_not_shown_is_no_contribution(void **state
     const coord_study *st = world_of(w, "s");
     wire_message m = {.kind = WIRE_RELEASED, .study = "s", .round = st->round};
     world_debit(m.debit, 0, 1);
-    m.u.released.update_bytes = st->update_bytes;
+    m.u.released.update_bytes = st->terms[0].update_bytes;
     m.u.released.announce_hash = st->announce_hash;
     lines_release(l, &m, "a");
     assert_int_equal(error_of(world_call(w, 0, &m, &r), &r), WIRE_E_NO_PROOF);
@@ -115,7 +115,7 @@ static void an_update_whose_ledger_was_not_shown_is_no_contribution(void **state
     wire_message shorter = {.kind = WIRE_RELEASED, .study = "s", .round = st->round};
     world_debit(shorter.debit, 1, 1);
     shorter.u.released.announce_hash = st->announce_hash;
-    shorter.u.released.update_bytes = st->update_bytes - 1;
+    shorter.u.released.update_bytes = st->terms[0].update_bytes - 1;
     lines_release(&w->lines[1], &shorter, "b");
     shorter.u.released.update_bytes++;
     assert_int_equal(world_show_lines(w, 1, &r), WIRE_COSIGNED);
@@ -616,7 +616,7 @@ static void noised_counts_out_of_all_range_are_refused(void **state)
     wire_message r;
     world *w = open_study_with(state, 2, 2, 2, "[metrics]\nevery = 1\n");
     const coord_study *st = world_of(w, "s");
-    assert_int_equal(coord_update_bytes(st), st->update_bytes + 8 * 24);
+    assert_int_equal(coord_update_bytes(st), st->terms[0].update_bytes + 8 * 24);
     fl_buf bytes;
     fl_buf_init(&bytes, 1 << 20);
     world_update(w, &bytes, 5);

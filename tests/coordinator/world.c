@@ -211,7 +211,7 @@ void world_head(world *w, uint32_t site)
 void world_update(const world *w, fl_buf *bytes, unsigned seed)
 {
     const coord_study *st = w->host ? world_of(w, w->plan.name) : NULL;
-    const dp_update_shape shape = nn_plan_update(&w->plan, st ? st->round : 1);
+    const dp_update_shape shape = nn_plan_update(&w->plan, st && st->round > 0 ? st->round : 1);
     const size_t n = shape.coordinates + shape.cells;
     int64_t *u = malloc(n * sizeof *u);
     for (size_t i = 0; i < n; i++)

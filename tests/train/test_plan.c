@@ -187,14 +187,15 @@ static void plans_that_contradict_themselves_are_refused(void **state)
     refused_json("\"epsilon\":\"8\"", "\"epsilon\":\"x\"", "epsilon is 'x'");
     refused_json("\"sampling_rate\":\"0.5\"", "\"sampling_rate\":\"0.6\"", "lets");
     refused_json("\"mirror\":true", "\"mirror\":1", "mirror");
-    refused_json("\"server\":\"momentum\"", "\"server\":\"adam\"", "server is missing");
+    refused_json("\"server\":\"momentum\"", "\"server\":\"adam\"", "canonical");
     refused_json("\"strategy\":\"fedavg\"", "\"strategy\":\"median\"", "fedavg");
     refused_json("\"input\":[1,32,32]", "\"input\":[2,32,32]", "2 channels");
     refused_json("\"input\":[1,32,32]", "\"input\":[1,32]", "input is missing");
     refused_json("\"classes\":[\"normal\"", "\"classes\":[\"nor mal\"", "class 0");
     refused_json("\"classes\":[\"normal\"", "\"classes\":[\"pneumonia\"", "one name");
     refused_json("\"name\":\"first\"", "\"name\":\"a/b\"", "name is not");
-    refused_json("\"format\":2", "\"format\":3", "format");
+    refused_json("\"format\":2", "\"format\":4", "format");
+    refused_json("\"format\":2", "\"format\":3", "members");
     refused_json("\"format\":2", "\"format\":1", "members");
     refused_json("\"probe\":", "\"probe\":-", "probe");
     refused_json("\"probe\":", "\"probe\":1048577", "probe");
@@ -235,8 +236,13 @@ static void studies_that_ask_for_what_is_not_there_are_refused_in_words(void **s
 {
     (void)state;
     refused_study("[rounds]\n", "cuont = 3", "did you mean count?");
-    refused_study("[study]\n", "labels = multi", "use single");
-    refused_study("[model]\n", "pretrained = x.bin", "pretrained: is not supported yet");
+    refused_study("[study]\n", "labels = both", "one of single|multi");
+    refused_study("[model]\n", "pretrained = x.bin", "[model] pretrained");
+    refused_study("[model]\n", "learn = head", "[model] learn: ");
+    refused_study("shift = 2\n", "[local]\nloss = binary", "binary of labels = multi");
+    refused_study("shift = 2\n", "[local]\nclass_weights = 1", "a number for each class");
+    refused_study("shift = 2\n", "[local]\nclass_weights = 0, 0", "not all of them 0");
+    refused_study("shift = 2\n", "[local]\nclass_weights = 1, -2", "a number for each class");
     refused_study("[rounds]\n", "strategy = krum", "use fedavg");
     refused_study("[rounds]\n", "count = 61", "second time");
     refused_study("[privacy]\n", "noise_multiplier = 0.5", "rounds into epsilon 8");
@@ -245,7 +251,7 @@ static void studies_that_ask_for_what_is_not_there_are_refused_in_words(void **s
     refused_study("[study]\n", "hospitals = A, A", "stands there twice");
     refused_study("[study]\n", "hospitals = A", "quorum");
     refused_study("[study]\n", "hospitals = A,, B", "hospitals: expected");
-    replaced_study("optimiser = momentum", "optimiser = adam", "use sgd or momentum");
+    replaced_study("optimiser = momentum", "optimiser = adamw", "one of sgd|momentum|adam");
     replaced_study("architecture = cnn-tiny", "architecture = alexnet",
                    "use cnn-small, cnn-tiny, cnn-tanh, linear, resnet18, wrn16-4, densenet or file:PATH");
     replaced_study("architecture = cnn-tiny", "architecture = cnn-tny", "did you mean cnn-tiny?");
@@ -314,11 +320,13 @@ static void words_tell_the_cost_and_warn_of_too_many_weights(void **state)
     dp_segment s = {0.5, sqrt((double)p.noise_variance) / p.clip_units, 60};
     assert_true(fabs(epsilon - dp_epsilon_rdp(&s, 1, 1e-5, NULL)) < 0.02 && epsilon < 8);
     assert_null(strstr(text, "WARNING"));
+    assert_non_null(strstr(text, "All hospitals together want about "));
     char slot[64]; /* who approves sees it: a plan with a slot of a millisecond would tell how long training took */
     snprintf(slot, sizeof slot, "at a whole multiple of %g s", p.slot_ms / 1000.0);
     assert_non_null(strstr(text, slot));
     char other[3000], *name = strstr(study, "cnn-tiny");
-    snprintf(other, sizeof other, "%.*scnn-small%s", (int)(name - study), study, name + strlen("cnn-tiny"));
+    snprintf(other, sizeof other, "[study]\npatients = 300\n%.*scnn-small%s", (int)(name - study - strlen("[study]\n")),
+             study + strlen("[study]\n"), name + strlen("cnn-tiny"));
     p = from(other);
     fl_buf_clear(&words);
     nn_plan_explain(&words, &p);
@@ -336,6 +344,202 @@ static void words_tell_the_cost_and_warn_of_too_many_weights(void **state)
     assert_int_equal(nn_plan_parse(&back, (const char *)text_of.bytes, text_of.size, &err), FL_OK);
     fl_buf_fini(&text_of);
     fl_buf_fini(&words);
+}
+
+/* --- phases ---------------------------------------------------------------------------------------------------- */
+
+static char spec_path[100];
+
+static int make_spec(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/cordon-plan-XXXXXX";
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(spec_path, sizeof spec_path, "%s/net.txt", dir);
+    FILE *f = fopen(spec_path, "w");
+    if (!f)
+        return -1;
+    fputs("avgpool 4\nlinear 8 as centre\ntanh\nlinear classes as head\n", f);
+    return fclose(f);
+}
+
+static int remove_spec(void **state)
+{
+    (void)state;
+    remove(spec_path);
+    *strrchr(spec_path, '/') = '\0';
+    return remove(spec_path);
+}
+
+static const char centring[] =
+    "[phase centring]\nlearn = centre\nloss = squares:centre\nsampling_rate = 1\nclip_norm = 1\n"
+    "noise_multiplier = 4\n";
+
+/* The study with that spec, the head alone learned in the main part, and these sections behind it. */
+static const char *phased(const char *sections)
+{
+    static char text[6000];
+    const char *at = strstr(study, "cnn-tiny");
+    snprintf(text, sizeof text, "%.*sfile:%s\nlearn = head%s%s", (int)(at - study), study, spec_path,
+             at + strlen("cnn-tiny"), sections);
+    return text;
+}
+
+static void phases_have_terms_of_their_own(void **state)
+{
+    (void)state;
+    const nn_plan p = from(phased(centring));
+    assert_int_equal(p.n_phases, 2);
+    assert_int_equal(p.rounds, 61);
+    assert_int_equal(p.n_weights, 520 + 18);
+    const nn_phase *c = nn_plan_phase(&p, 1), *m = nn_plan_phase(&p, 2);
+    assert_true(nn_plan_phase(&p, 61) == m && m == &p.phases[1] && c == &p.phases[0]);
+    assert_string_equal(c->name, "centring");
+    assert_string_equal(m->name, "main");
+    assert_true(c->first == 1 && c->rounds == 1 && c->n_learned == 520 && c->loss == NN_LOSS_SQUARES);
+    assert_string_equal(c->loss_at, "centre");
+    assert_true(m->first == 2 && m->rounds == 60 && m->n_learned == 18 && m->loss == NN_LOSS_SOFTMAX);
+    assert_true(c->rate == DP_RATE_ONE && m->rate == DP_RATE_ONE / 2 && !c->mirror && m->mirror);
+    assert_true(c->probe == 130 && m->probe == 5 && c->clip_units == 2048 && m->clip_units == 512);
+    assert_true(nn_plan_update(&p, 1).coordinates == 650 && nn_plan_update(&p, 2).coordinates == 23);
+    assert_true(fabs(nn_phase_grid(c) * c->clip_units - 1) < 1e-12);
+    /* the noise of the main part is solved for what the centring leaves, with one of it lost */
+    uint64_t micro;
+    assert_true(dp_micro_parse(&micro, p.noise_multiplier));
+    dp_segment all[] = {{0.5, (double)micro / 1e6, 63}, {1, 4, 2}};
+    assert_true(dp_epsilon_rdp(all, 2, 1e-5, NULL) <= 8);
+    all[0].sigma -= 2e-6;
+    assert_true(dp_epsilon_rdp(all, 2, 1e-5, NULL) > 8 - 1e-4);
+    const nn_plan alone = from(phased(""));
+    uint64_t without;
+    assert_true(dp_micro_parse(&without, alone.noise_multiplier) && without < micro);
+}
+
+static void a_plan_with_phases_survives_its_json(void **state)
+{
+    (void)state;
+    static const char *const variants[] = {
+        "[phase a]\nrounds = 3\nlearn = all\nclip_norm = 0.5\nnoise_multiplier = 9\noptimiser = adam\naverage = "
+        "tail:0.5\n"
+        "schedule = cosine\nclipping = automatic\nmirror = yes\naugmentations = 2\nlearning_rate = 5e-2\n",
+        "[local]\nclass_weights = 1, 2.5\n[metrics]\nevery = 7\n", ""};
+    for (size_t i = 0; i < 3; i++) {
+        char sections[2000];
+        snprintf(sections, sizeof sections, "%s%s", variants[i], i < 2 ? centring : "");
+        nn_plan p = from(phased(sections)), back;
+        fl_err err;
+        fl_buf text = json_of(&p);
+        assert_non_null(strstr((char *)text.bytes, "\"format\":3,"));
+        if (nn_plan_parse(&back, (const char *)text.bytes, text.size, &err) != FL_OK)
+            fail_msg("%s", err.text);
+        assert_memory_equal(&p, &back, sizeof p);
+        assert_int_equal(p.n_phases, i == 0 ? 3 : i == 1 ? 2 : 1);
+        /* what stands in a phase is a part of the plan: another text is another plan or none */
+        char *json = (char *)text.bytes;
+        for (size_t k = 0; k < text.size; k++) {
+            const char kept = json[k];
+            json[k] = kept == '1' ? '2' : '1';
+            if (nn_plan_parse(&back, json, text.size, &err) == FL_OK)
+                assert_memory_not_equal(&back.hash, &p.hash, sizeof p.hash);
+            json[k] = kept;
+        }
+        fl_buf words;
+        fl_buf_init(&words, 1 << 16);
+        nn_plan_explain(&words, &p);
+        if (i < 2)
+            assert_non_null(strstr(fl_buf_text(&words), "Phase centring, round"));
+        assert_int_equal(nn_plan_drop_privacy(&p, &err), FL_OK);
+        for (uint32_t k = 0; k < p.n_phases; k++)
+            assert_int_equal(p.phases[k].noise_variance, 0);
+        fl_buf_fini(&words);
+        fl_buf_fini(&text);
+    }
+}
+
+static void refused_phases(const char *sections, const char *words)
+{
+    nn_plan p;
+    fl_err err = {0};
+    if (nn_plan_from_study(&p, phased(sections), "a.ini", ".", &err) == FL_OK)
+        fail_msg("%s was taken", sections);
+    if (!strstr(err.text, words) || !strstr(err.text, "a.ini"))
+        fail_msg("%s: %s", sections, err.text);
+}
+
+static void phases_that_cannot_be_are_refused_in_words(void **state)
+{
+    (void)state;
+    char twice[600];
+    refused_phases("[phase]\nrounds = 1\n", "expected [phase NAME]");
+    refused_phases("[phase main]\nrounds = 1\n", "expected [phase NAME]");
+    refused_phases("[phase a b]\nrounds = 1\n", "expected [phase NAME]");
+    refused_phases("[phasing a]\nrounds = 1\n", "no such section");
+    refused_phases("[phase a]\nrounds = 1\n", "[phase a] learn: is missing");
+    refused_phases("[phase a]\nlaern = all\n", "did you mean learn?");
+    refused_phases("[phase a]\nlearn = nothing\nclip_norm = 1\nnoise_multiplier = 4\n", "[phase a]: ");
+    refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = auto\n", "noise_multiplier");
+    refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 4\nloss = squares:\n", "squares");
+    refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 4\nloss = binary\n", "softmax if single");
+    refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 0.1\n", "need more than 1000");
+    snprintf(twice, sizeof twice, "%s%s", centring, centring);
+    refused_phases(twice, "there is one already");
+}
+
+/* The configurations of the table in docs/accuracy.md, and those that came to nothing. */
+static void a_plan_without_signal_is_told_from_one_with(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *sigma;
+        double q;
+        uint32_t learned, rounds, hospitals;
+        uint64_t patients;
+        bool has_signal;
+    } plans[] = {
+        {"chest, scattering, epsilon 8", "6.4637", 1, 13346, 100, 5, 2650, true},
+        {"chest, scattering, epsilon 3", "15.4544", 1, 13346, 100, 5, 2650, true},
+        {"chest, scattering, epsilon 1", "33.2838", 1, 13346, 60, 5, 2650, true},
+        {"chest, scattering, q 0.3", "2.1506", 0.3, 13346, 100, 5, 2650, true},
+        {"chest, tanh CNN, epsilon 8", "2.6373", 0.5, 46226, 60, 5, 2650, true},
+        {"chest, tanh CNN, epsilon 3", "5.9395", 0.5, 46226, 60, 5, 2650, true},
+        {"MNIST, epsilon 2.93", "3.5811", 0.1, 39700, 500, 5, 60000, true},
+        {"chest, cnn-small, epsilon 8", "6.4637", 1, 241000, 100, 5, 2650, false},
+        {"brain, scattering, epsilon 8", "6.4637", 1, 20019, 100, 4, 66, false},
+        {"brain, linear, epsilon 8", "6.4637", 1, 3075, 100, 4, 66, false},
+        {"brain, cnn-small, epsilon 8", "6.4637", 1, 241000, 100, 4, 66, false},
+    };
+    for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
+        nn_plan p = from(study);
+        nn_phase *m = &p.phases[0];
+        m->n_learned = plans[i].learned;
+        m->rounds = plans[i].rounds;
+        m->rate = (dp_rate)(plans[i].q * 18446744073709551616.0);
+        m->clip_units = 100000;
+        m->noise_variance = (uint64_t)pow(atof(plans[i].sigma) * 100000, 2);
+        fl_buf words;
+        fl_buf_init(&words, 4096);
+        if (nn_plan_warn(&words, &p, plans[i].patients, plans[i].hospitals) == plans[i].has_signal)
+            fail_msg("%s: %g", plans[i].what, nn_plan_signal(&p, plans[i].patients, plans[i].hospitals));
+        assert_true((strstr(fl_buf_text(&words), "WARNING") == NULL) == plans[i].has_signal);
+        const uint64_t needed = nn_plan_patients_needed(&p, plans[i].hospitals);
+        assert_true(nn_plan_signal(&p, needed, plans[i].hospitals) >= NN_SIGNAL_LEAST &&
+                    nn_plan_signal(&p, needed - 1, plans[i].hospitals) < NN_SIGNAL_LEAST);
+        assert_true((plans[i].patients >= needed) == plans[i].has_signal);
+        fl_buf_fini(&words);
+    }
+}
+
+static void numbers_may_have_exponents(void **state)
+{
+    (void)state;
+    char text[3000], *at = strstr(study, "clip_norm = 0.2");
+    const nn_plan plain = from(study);
+    snprintf(text, sizeof text, "[study]\nseed = %llu\n%.*sclip_norm = 2e-1%s", (unsigned long long)(plain.seed >> 12),
+             (int)(at - study - strlen("[study]\n")), study + strlen("[study]\n"), at + strlen("clip_norm = 0.2"));
+    const nn_plan p = from(text);
+    assert_string_equal(p.clip_norm, "0.2");
+    assert_string_equal(p.noise_multiplier, plain.noise_multiplier);
 }
 
 static void the_sample_names_every_key(void **state)
@@ -425,7 +629,8 @@ static void wrong_metrics_are_refused(void **state)
     refused_study("shift = 2\n", "[metrics]\nevery = 5\nwhat = losses", "[metrics] what");
     refused_study("shift = 2\n", "[metrics]\nevery = 5\nbins = 1", "[metrics] bins");
     refused_study("shift = 2\n", "[metrics]\nevery = 5\nnoise_multiplier = 1", "[metrics] noise_multiplier");
-    refused_study("shift = 2\n", "[metrics]\nevery = 1\nnoise_multiplier = 3", "and the metrics need more than 1000");
+    refused_study("shift = 2\n", "[metrics]\nevery = 1\nnoise_multiplier = 3",
+                  "what else the plan releases need more than 1000");
     refused_json("\"metrics_every\":0", "\"metrics_every\":5", "metrics_bins is 0");
     refused_json("\"metrics_bins\":0", "\"metrics_bins\":5", "metrics that it never releases");
     refused_json("\"metrics_what\":\"\"", "\"metrics_what\":\"classes\"", "metrics that it never releases");
@@ -448,6 +653,11 @@ int main(void)
         cmocka_unit_test(the_studies_of_this_repository_are_plans),
         cmocka_unit_test(metrics_are_paid_from_the_same_budget),
         cmocka_unit_test(wrong_metrics_are_refused),
+        cmocka_unit_test(phases_have_terms_of_their_own),
+        cmocka_unit_test(a_plan_with_phases_survives_its_json),
+        cmocka_unit_test(phases_that_cannot_be_are_refused_in_words),
+        cmocka_unit_test(a_plan_without_signal_is_told_from_one_with),
+        cmocka_unit_test(numbers_may_have_exponents),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_spec, remove_spec);
 }

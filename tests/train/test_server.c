@@ -1,4 +1,6 @@
 /* The coordinator's step against its formula written out, and its state as bytes. */
+#include "base/encode.h"
+#include "crypto/hash.h"
 #include "train/dpsgd.h"
 #include "train/server.h"
 #include <math.h>
@@ -33,11 +35,12 @@ static nn_plan a_plan(void)
     return p;
 }
 
-static nn_server a_server(const nn_plan *p)
+static nn_server a_server(nn_plan *p)
 {
     nn_server s;
     fl_err err;
-    if (nn_server_init(&s, p, &err) != FL_OK)
+    nn_plan_settle(p);
+    if (nn_server_init(&s, p, NULL, 0, NULL, &err) != FL_OK)
         fail_msg("%s", err.text);
     return s;
 }
@@ -167,7 +170,7 @@ static void stopped_anywhere_and_read_back_it_ends_with_the_same_bits(void **sta
         fl_buf_init(&end_b, 1 << 20);
         run(&first, &p, 0, stop);
         assert_int_equal(nn_server_write(&bytes, &first, &err), FL_OK);
-        assert_int_equal(bytes.size, nn_server_size(130));
+        assert_int_equal(bytes.size, nn_server_size(&p));
         assert_int_equal(nn_server_read(&second, &p, bytes.bytes, bytes.size, &err), FL_OK);
         run(&second, &p, stop, 8);
         assert_int_equal(nn_server_write(&end_a, &whole, &err), FL_OK);
@@ -180,6 +183,215 @@ static void stopped_anywhere_and_read_back_it_ends_with_the_same_bits(void **sta
         nn_server_fini(&second);
     }
     nn_server_fini(&whole);
+}
+
+/* --- phases and adam -------------------------------------------------------------------------------------------- */
+
+/* torch.optim.Adam(lr = 1.5, betas = (0.9, 0.999)) on one weight that starts at 0.25, with these gradients. */
+static void adam_is_pytorchs(void **state)
+{
+    (void)state;
+    static const int64_t sums[] = {1000, -500, 250, 0, 2000};
+    static const double expected[] = {-1.2499997000000598, -1.6495051584077147, -2.160148726262234, -2.5784368457452693,
+                                      -3.4642473774407234};
+    nn_plan p = a_plan();
+    p.server = NN_SERVER_ADAM;
+    p.server_momentum = 0.9;
+    p.server_weight_decay = 0;
+    nn_server s = a_server(&p);
+    int64_t sum[130] = {0};
+    fl_err err;
+    s.w[3] = 0.25f;
+    for (uint32_t r = 0; r < 5; r++) {
+        sum[3] = sums[r]; /* gradient = sum 0.5 / 1000 / (0.25 40) */
+        assert_int_equal(nn_server_apply(&s, &p, sum, 40, r, &err), FL_OK);
+        assert_true(fabs(nn_server_model(&s)[3] - expected[r]) < 2e-6);
+    }
+    nn_server_fini(&s);
+}
+
+/* Rounds 1 to 3 learn the first layer, 4 to 8 the second. */
+static nn_plan two_phases(nn_server_kind server)
+{
+    nn_plan p = a_plan();
+    strcpy(p.spec, "linear 2 as first\ntanh\nlinear classes as second");
+    p.n_weights = 64 * 2 + 2 + 6;
+    p.server = server;
+    p.average = NN_AVERAGE_TAIL;
+    p.average_value = 0.7;
+    p.n_phases = 2;
+    nn_plan_settle(&p);
+    p.n_phases = 2;
+    p.phases[0] = p.phases[1];
+    strcpy(p.phases[0].name, "before");
+    strcpy(p.phases[0].learn, "first");
+    p.phases[0].rounds = 3;
+    p.phases[0].n_learned = 130;
+    p.phases[0].server_learning_rate = 2;
+    strcpy(p.phases[1].learn, "second");
+    p.phases[1].n_learned = 6;
+    nn_plan_settle(&p);
+    return p;
+}
+
+static void apply(nn_server *s, const nn_plan *p, uint32_t round)
+{
+    int64_t sum[130];
+    fl_err err;
+    some_sum(sum, nn_plan_phase(p, round + 1)->n_learned, round);
+    assert_int_equal(nn_server_apply(s, p, sum, 40, round, &err), FL_OK);
+}
+
+static void a_phase_moves_what_it_learns_and_begins_anew(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        nn_plan p = two_phases((nn_server_kind)k);
+        nn_server s = a_server(&p), fresh;
+        float start[136], between[136], released[136];
+        memcpy(start, nn_server_model(&s), sizeof start);
+        for (uint32_t r = 0; r < 3; r++)
+            apply(&s, &p, r);
+        memcpy(between, nn_server_model(&s), sizeof between);
+        assert_memory_equal(start + 130, between + 130, 6 * sizeof(float));
+        for (int i = 0; i < 130; i++)
+            assert_true(between[i] != start[i]);
+        nn_server_released_model(&s, released);
+        assert_memory_equal(released, between, sizeof between); /* the phase hands its average on: */
+        nn_plan first = p;
+        first.rounds = 3;
+        first.n_phases = 1;
+        fresh = a_server(&first); /* (settled with the terms of main; then those of the first phase) */
+        first.phases[0] = p.phases[0];
+        for (uint32_t r = 0; r < 3; r++)
+            apply(&fresh, &first, r);
+        nn_server_released_model(&fresh, released);
+        assert_memory_equal(released, between, sizeof between);
+        assert_true(memcmp(nn_server_model(&fresh), between, sizeof between) != 0);
+        nn_server_fini(&fresh);
+        /* the second phase is what it would be alone, from there */
+        nn_plan alone = p;
+        alone.rounds = 5;
+        alone.n_phases = 1;
+        alone.phases[0] = p.phases[1];
+        nn_plan_settle(&alone);
+        fresh = a_server(&alone);
+        memcpy(fresh.w, between, sizeof between);
+        for (uint32_t r = 0; r < 5; r++) {
+            int64_t sum[6];
+            fl_err err;
+            some_sum(sum, 6, r + 3);
+            apply(&s, &p, r + 3);
+            assert_int_equal(nn_server_apply(&fresh, &alone, sum, 40, r, &err), FL_OK);
+            assert_memory_equal(nn_server_model(&s), nn_server_model(&fresh), sizeof between);
+            float other[136];
+            nn_server_released_model(&s, released);
+            nn_server_released_model(&fresh, other);
+            assert_memory_equal(released, other, sizeof other);
+            assert_memory_equal(released, between, 130 * sizeof(float));
+        }
+        assert_true(memcmp(released + 130, nn_server_model(&s) + 130, 6 * sizeof(float)) != 0); /* an average */
+        nn_server_fini(&s);
+        nn_server_fini(&fresh);
+    }
+}
+
+static void stopped_in_any_phase_it_goes_on_with_the_same_bits(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        nn_plan p = two_phases((nn_server_kind)k);
+        nn_server whole = a_server(&p);
+        for (uint32_t r = 0; r < 8; r++)
+            apply(&whole, &p, r);
+        for (uint32_t stop = 0; stop < 8; stop++) {
+            nn_server s = a_server(&p), back;
+            fl_buf bytes;
+            fl_err err;
+            for (uint32_t r = 0; r < stop; r++)
+                apply(&s, &p, r);
+            fl_buf_init(&bytes, 1 << 20);
+            assert_int_equal(nn_server_write(&bytes, &s, &err), FL_OK);
+            assert_int_equal(bytes.size, nn_server_size(&p));
+            assert_int_equal(bytes.bytes[7], k == NN_SERVER_ADAM ? '2' : '1');
+            assert_int_equal(nn_server_read(&back, &p, bytes.bytes, bytes.size, &err), FL_OK);
+            for (uint32_t r = stop; r < 8; r++)
+                apply(&back, &p, r);
+            float a[136], b[136];
+            nn_server_released_model(&whole, a);
+            nn_server_released_model(&back, b);
+            assert_memory_equal(a, b, sizeof a);
+            assert_memory_equal(nn_server_model(&whole), nn_server_model(&back), sizeof a);
+            nn_server_fini(&s);
+            nn_server_fini(&back);
+            fl_buf_fini(&bytes);
+        }
+        nn_server_fini(&whole);
+    }
+}
+
+/* What version 1 wrote, byte for byte: studies that run go on from it. */
+static void the_state_of_older_programs_is_the_same(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    p.average = NN_AVERAGE_TAIL;
+    p.average_value = 0.5;
+    nn_server s = a_server(&p);
+    run(&s, &p, 0, 6);
+    fl_buf bytes;
+    fl_err err;
+    char hex[2 * FL_HASH_SIZE + 1];
+    fl_buf_init(&bytes, 1 << 20);
+    assert_int_equal(nn_server_write(&bytes, &s, &err), FL_OK);
+    const fl_hash hash = fl_sha256(bytes.bytes, bytes.size);
+    fl_hex_encode(hex, hash.bytes, FL_HASH_SIZE);
+    assert_string_equal(hex, "a89dff08064061d76b6c4f432b664efd89a96d58d88e0be9590fefa4f83228f1");
+    fl_buf_fini(&bytes);
+    nn_server_fini(&s);
+}
+
+/* safetensors of a linear layer of 2 x 64, by hand. */
+static void write_weights(fl_buf *out, const float *w)
+{
+    static const char header[] = "{\"0.weight\":{\"dtype\":\"F32\",\"shape\":[2,64],\"data_offsets\":[0,512]},"
+                                 "\"0.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[512,520]}}";
+    uint8_t length[8] = {(uint8_t)(sizeof header - 1)}, bytes[520];
+    fl_buf_add(out, length, sizeof length);
+    fl_buf_add(out, header, sizeof header - 1);
+    nn_weights_write(bytes, w, 130);
+    fl_buf_add(out, bytes, sizeof bytes);
+}
+
+static void a_pretrained_start_is_the_file_of_the_plan_or_nothing(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    fl_err err;
+    fl_buf file, report;
+    float w[130], out[130];
+    for (int i = 0; i < 130; i++)
+        w[i] = (float)i / 8;
+    fl_buf_init(&file, 1 << 20);
+    fl_buf_init(&report, 1 << 16);
+    write_weights(&file, w);
+    const fl_hash hash = fl_sha256(file.bytes, file.size);
+    fl_hex_encode(p.initial, hash.bytes, FL_HASH_SIZE);
+    nn_plan_settle(&p);
+    nn_server s;
+    if (nn_server_init(&s, &p, file.bytes, file.size, &report, &err) != FL_OK)
+        fail_msg("%s", err.text);
+    memcpy(out, nn_server_model(&s), sizeof out);
+    assert_memory_equal(out, w, sizeof w);
+    assert_true(report.size > 0);
+    nn_server_fini(&s);
+    assert_int_equal(nn_server_init(&s, &p, NULL, 0, NULL, &err), FL_EREFUSED);
+    file.bytes[file.size - 1] ^= 1;
+    assert_int_equal(nn_server_init(&s, &p, file.bytes, file.size, NULL, &err), FL_EREFUSED);
+    p.initial[0] = 0;
+    assert_int_equal(nn_server_init(&s, &p, file.bytes, file.size, NULL, &err), FL_EREFUSED);
+    fl_buf_fini(&file);
+    fl_buf_fini(&report);
 }
 
 static void rounds_out_of_turn_and_exploding_models_are_refused(void **state)
@@ -195,12 +407,12 @@ static void rounds_out_of_turn_and_exploding_models_are_refused(void **state)
     run(&s, &p, 1, 7);
     float before[130];
     memcpy(before, nn_server_model(&s), sizeof before);
-    p.server_learning_rate = 1e38;
+    p.phases[0].server_learning_rate = 1e38;
     sum[129] = INT64_MAX;
     assert_int_equal(nn_server_apply(&s, &p, sum, 1, 7, &err), FL_EREFUSED);
     assert_memory_equal(before, nn_server_model(&s), sizeof before);
     assert_int_equal(s.rounds_done, 7);
-    p.server_learning_rate = 3;
+    p.phases[0].server_learning_rate = 3;
     run(&s, &p, 7, 8);
     assert_int_equal(nn_server_apply(&s, &p, sum, 40, 8, &err), FL_EREFUSED); /* the plan has 8 */
     nn_server_fini(&s);
@@ -246,6 +458,11 @@ int main(void)
         cmocka_unit_test(plain_fedavg_is_the_weighted_mean_of_the_hospitals_models),
         cmocka_unit_test(the_released_model_is_the_average_that_was_asked_for),
         cmocka_unit_test(stopped_anywhere_and_read_back_it_ends_with_the_same_bits),
+        cmocka_unit_test(adam_is_pytorchs),
+        cmocka_unit_test(a_phase_moves_what_it_learns_and_begins_anew),
+        cmocka_unit_test(stopped_in_any_phase_it_goes_on_with_the_same_bits),
+        cmocka_unit_test(the_state_of_older_programs_is_the_same),
+        cmocka_unit_test(a_pretrained_start_is_the_file_of_the_plan_or_nothing),
         cmocka_unit_test(rounds_out_of_turn_and_exploding_models_are_refused),
         cmocka_unit_test(damaged_states_are_refused),
     };
