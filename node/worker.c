@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "train/counts.h"
 #include "train/predict.h"
+#include "train/prefix.h"
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -114,6 +115,8 @@ static fl_code prepare(node_worker *w, const node_job *job, fl_err *err)
     fl_code rc = node_data_build(&w->dataset, w->objects, &job->rows, &job->plan, err);
     if (rc == FL_OK)
         rc = nn_trainer_create(&w->trainer, &job->plan, &w->dataset, w->pool, err);
+    if (rc == FL_OK)
+        rc = nn_dataset_prepare(&w->dataset, nn_trainer_model(w->trainer), w->pool, err);
     if (rc == FL_OK)
         w->cached = id;
     return rc;

@@ -493,6 +493,8 @@ static fl_code run(federation *f, sim_result *r, sim_outcome *out, fl_err *err)
     if (rc == FL_OK && !f->weights)
         rc = fl_fail(err, FL_EENV, "out of memory");
     if (rc == FL_OK)
+        rc = sim_hospitals_prepare(&f->hospitals, f->plan, f->pool, err);
+    if (rc == FL_OK)
         rc = federate(f, r, err);
     for (uint32_t i = 0; i < f->hospitals.n; i++)
         nn_trainer_destroy(f->trainers[i]);

@@ -8,6 +8,7 @@
 #include "node/labels.h"
 #include "proto/msg/envelope.h"
 #include "sim/idx.h"
+#include "train/prefix.h"
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -349,6 +350,19 @@ fl_code sim_hospitals_load(sim_hospitals *out, const char *dir, const nn_plan *p
     manifest_fini(&m);
     if (rc)
         sim_hospitals_fini(out);
+    return rc;
+}
+
+fl_code sim_hospitals_prepare(sim_hospitals *h, const nn_plan *plan, fl_pool *pool, fl_err *err)
+{
+    nn_model *m;
+    FL_TRY(nn_model_create(&m, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes, err));
+    fl_code rc = nn_dataset_prepare(&h->judge, m, pool, err);
+    for (uint32_t i = 0; i < h->n && rc == FL_OK; i++) {
+        for (int s = 0; s < NODE_N_SPLITS && rc == FL_OK; s++)
+            rc = nn_dataset_prepare(&h->list[i].split[s], m, pool, err);
+    }
+    nn_model_destroy(m);
     return rc;
 }
 

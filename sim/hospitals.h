@@ -53,6 +53,8 @@ void sim_leave_out(sim_left_out *out, const char *label); /* a row, because of i
  * are taken, as `only` hospitals. */
 fl_code sim_hospitals_load(sim_hospitals *out, const char *dir, const nn_plan *plan, uint32_t only,
                            fl_err *err) FL_MUST_USE;
+/* Fixed features of the plan's model, once for every image (train/prefix.h). */
+fl_code sim_hospitals_prepare(sim_hospitals *h, const nn_plan *plan, fl_pool *pool, fl_err *err) FL_MUST_USE;
 void sim_hospitals_fini(sim_hospitals *h);
 
 /* What the study's [simulation] declared says. FL_EFORMAT: a hospital of that list is not here, unless is_part (only some

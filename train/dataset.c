@@ -19,10 +19,18 @@ void nn_dataset_fini(nn_dataset *d)
     if (!d)
         return;
     free(d->images);
+    free(d->prefix);
     free(d->labels);
     free(d->patient_first);
     free(d->patient_key);
     *d = (nn_dataset){0};
+}
+
+void nn_dataset_forget_prefix(nn_dataset *d)
+{
+    free(d->prefix);
+    d->prefix = NULL;
+    d->n_prefix = 0;
 }
 
 /* At least n elements of this size; the block stays as it was when there is no memory. */

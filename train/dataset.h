@@ -8,6 +8,7 @@
 #define TRAIN_DATASET_H
 
 #include "base/err.h"
+#include "train/scattering.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,10 +20,15 @@ typedef struct nn_dataset {
     uint32_t *patient_first;    /* (n_patients + 1) */
     uint8_t (*patient_key)[32]; /* (n_patients) */
     uint32_t capacity_images, capacity_patients;
+    /* features of the first n_prefix images, when train/prefix.h has computed them */
+    float *prefix; /* (n_prefix, prefix_of.n_out) */
+    uint32_t n_prefix;
+    nn_scattering prefix_of;
 } nn_dataset;
 
 fl_code nn_dataset_init(nn_dataset *d, uint32_t channels, uint32_t height, uint32_t width, fl_err *err) FL_MUST_USE;
 void nn_dataset_fini(nn_dataset *d);
+void nn_dataset_forget_prefix(nn_dataset *d);
 static inline size_t nn_dataset_image_size(const nn_dataset *d)
 {
     return (size_t)d->channels * d->height * d->width;

@@ -6,6 +6,7 @@
 #include "train/augment.h"
 #include "train/block.h"
 #include "train/kernels.h"
+#include "train/prefix.h"
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ typedef struct stage {
     size_t n; /* learned weights: coordinates of a gradient */
     nn_clip clip;
     nn_augment augment;
+    uint32_t n_prefix; /* layers whose values the data set has, train/prefix.h; 0 when images are augmented */
     nn_packed weights;
     fl_secret memory;      /* what follows here, and the places' gradients and sums */
     fl_arena arena;        /* on memory */
@@ -236,6 +238,14 @@ const nn_model *nn_trainer_model(const nn_trainer *t)
     return t->model;
 }
 
+/* Whether the data set has the first layers' values may change between rounds. */
+static void look_for_prefix(const nn_trainer *t, stage *s)
+{
+    const nn_phase *p = s->phase;
+    const bool is_plain = !p->mirror && p->shift == 0 && p->augmentations == 1 && !s->augment.draws;
+    s->n_prefix = is_plain && nn_prefix_of(t->data, s->model, 0) ? nn_prefix_layers(s->model) : 0;
+}
+
 /* --- one block of patients ------------------------------------------------------------------------------------- */
 
 static uint32_t n_images_of(const nn_trainer *t, uint32_t patient)
@@ -256,6 +266,12 @@ static void load_passes(nn_place *p, const step_job *job, uint32_t patient, uint
     for (uint32_t i = 0; i < n; i++) {
         const nn_augment_at which = {patient, (uint32_t)((from + i) / copies), (uint32_t)((from + i) % copies),
                                      job->round, job->step};
+        if (job->s->n_prefix > 0) {
+            const size_t image = job->t->data->patient_first[patient] + (size_t)(from + i);
+            const nn_map kept = nn_engine_value(p->engine, job->s->n_prefix - 1, at + i);
+            nn_map_write(&kept, nn_prefix_of(job->t->data, job->s->model, image));
+            continue;
+        }
         nn_map map = nn_engine_input(p->engine, at + i);
         uint64_t key;
         nn_augment_image(&job->s->augment, &map, &key, job->t->data, which);
@@ -289,7 +305,7 @@ static void add_large_patient(nn_place *p, const step_job *job, uint32_t patient
         p->shares[0] = (nn_share){
             .n = n, .is_start = from == 0, .is_end = from + n == n_passes, .is_whole = true, .g = p->whole};
         load_passes(p, job, patient, from, n, 0);
-        nn_engine_forward(p->engine, &job->s->weights, n, 0, job->s->model->n_run);
+        nn_engine_forward(p->engine, &job->s->weights, n, job->s->n_prefix, job->s->model->n_run);
         start_slopes(p, job, patient, from, n, 0);
         nn_engine_backward(p->engine, &job->s->weights, n, p->shares, 1, true);
     }
@@ -307,7 +323,7 @@ static void add_patients(nn_place *p, const step_job *job, const uint32_t *patie
         load_passes(p, job, patients[k], 0, n_own, n);
         n += n_own;
     }
-    nn_engine_forward(p->engine, &job->s->weights, n, 0, job->s->model->n_run);
+    nn_engine_forward(p->engine, &job->s->weights, n, job->s->n_prefix, job->s->model->n_run);
     for (uint32_t k = 0; k < n_patients; k++)
         start_slopes(p, job, patients[k], 0, p->shares[k].n, p->shares[k].first);
     nn_engine_backward(p->engine, &job->s->weights, n, p->shares, n_patients, true);
@@ -441,6 +457,7 @@ void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *
     step_job job = {.t = t, .s = s, .round = round, .step = step};
     assert(patient < t->data->n_patients && thread < s->n_places);
     nn_packed_load(&s->weights, weights, NN_LOAD_ALL, NULL);
+    look_for_prefix(t, s);
     add_to_sum(&s->places[thread], &job, &patient, 1);
     collect_sum(t, &job);
     for (size_t i = 0; i < s->n; i++)
@@ -477,6 +494,7 @@ fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uin
     const double scale = phase->local_learning_rate * nn_phase_grid(phase) /
                          (dp_rate_to_double(phase->rate) * (double)declared_patients);
     memcpy(s->w, weights, nn_model_n_weights(s->model) * sizeof *s->w);
+    look_for_prefix(t, s);
     for (uint32_t k = 0; k < phase->local_steps && !is_cancelled(cancel); k++) {
         step_job job = {.t = t, .s = s, .round = round, .step = k, .cancel = cancel, .scale = scale};
         nn_packed_load(&s->weights, s->w, k == 0 ? NN_LOAD_ALL : NN_LOAD_LEARNED, t->pool);

@@ -1,5 +1,6 @@
 #include "train/predict.h"
 #include "train/block.h"
+#include "train/prefix.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -37,9 +38,17 @@ static void predict_block(void *context, size_t index, unsigned thread)
     const size_t first = index * job->images, left = job->data->n_images - first;
     const uint32_t n = left < job->images ? (uint32_t)left : job->images;
     nn_engine *e = job->p->engines[thread];
-    for (uint32_t i = 0; i < n; i++)
-        nn_engine_set_image(e, i, job->data->images + (first + i) * nn_dataset_image_size(job->data));
-    nn_engine_forward(e, &job->p->weights, n, 0, n_layers);
+    const bool has_prefix = nn_prefix_of(job->data, m, 0) != NULL;
+    const uint32_t done = has_prefix ? nn_prefix_layers(m) : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (has_prefix) {
+            const nn_map kept = nn_engine_value(e, done - 1, i);
+            nn_map_write(&kept, nn_prefix_of(job->data, m, first + i));
+        } else {
+            nn_engine_set_image(e, i, job->data->images + (first + i) * nn_dataset_image_size(job->data));
+        }
+    }
+    nn_engine_forward(e, &job->p->weights, n, done, n_layers);
     for (uint32_t i = 0; i < n; i++) {
         float *p = job->probabilities + (first + i) * n_classes;
         const nn_map y = nn_engine_value(e, n_layers - 1, i);
