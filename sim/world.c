@@ -524,12 +524,13 @@ static bool is_stopped(const sim_world *w)
     return w->config.stop && atomic_load(w->config.stop);
 }
 
-/* What was trained is not lost: it becomes RELEASE and an object, or BURN. */
+/* What was trained is not lost: it becomes RELEASE and an object. A training that was given up is a crash: it burns at the
+ * next start, and its round goes on. */
 static fl_code put_down(sim_world *w, fl_err *err)
 {
     while (w->n_heap > 0) {
         event e = pop(w);
-        if (e.kind == TRAINED)
+        if (e.kind == TRAINED && !e.failed)
             deliver(w, &e);
         free(e.bytes);
     }
