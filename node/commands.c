@@ -133,6 +133,16 @@ static int on_folder(fl_cli *cli)
     return c->may_wait ? patiently(cli, node_dir(cli), wait_s) : once(cli, node_dir(cli), cli->out, cli->err);
 }
 
+/* Image files need no folder; without them it is the folder's data set. */
+static int on_files_or_folder(fl_cli *cli)
+{
+    if (cli->n_args == 0)
+        return on_folder(cli);
+    if (fl_cli_value(cli, "dir") || fl_cli_value(cli, "dataset"))
+        return fl_cli_fail(cli, &(fl_err){.code = FL_EFORMAT, .text = "evaluate: name images, or --dir, not both"});
+    return node_evaluate_files(cli);
+}
+
 /* ---- commands that need no open store ------------------------------------------------------------------------------ */
 
 static int init_command(fl_cli *cli)
@@ -372,6 +382,14 @@ static const fl_cli_option close_options[] = {
     DIR_OPTION, {"reason", "CODE", "Stands in the ledger: a-z 0-9 . _ -", true}, {0}};
 static const fl_cli_option predict_options[] = {
     MODEL_OPTION, JSON_OPTION, {"csv", "FILE", "One row for each file: name, answer, probabilities", false}, ALLOW_OPTION, {0}};
+static const fl_cli_option evaluate_options[] = {
+    MODEL_OPTION, DIR_OPTION, DATASET_OPTION, JSON_OPTION,
+    {"labels", "FILE", "CSV: file or sop_instance_uid, label, optional patient_id, split (default FOLDER/labels.csv)", false},
+    {"split", "NAME", "train, val or test: of the data set (default test), or of the labels (default all)", false},
+    {"by", "COLUMN", "Also for each part by a column; of a number, in bands: age:18,40,65", false},
+    {"against", "FILE", "Another model: is the difference of the areas chance?", false},
+    {"specificity", "X", "For the sensitivity at it (default 0.9)", false},
+    {"sensitivity", "X", "For the specificity at it (default 0.9)", false}, ALLOW_OPTION, {0}};
 static const fl_cli_option dir_options[] = {DIR_OPTION, {0}};
 
 static const folder_command
@@ -382,7 +400,7 @@ static const folder_command
     status = {node_status_command, false}, budget = {node_budget_command, false},
     ledger_export = {node_ledger_export_command, false}, key_rotate = {node_key_rotate_command, false},
     ledger_close = {node_ledger_close_command, false}, restore = {node_restore_command, false},
-    doctor = {node_doctor_command, false};
+    doctor = {node_doctor_command, false}, evaluate = {node_evaluate_command, false};
 
 #define FOLDER_COMMANDS(how)                                                                                            \
     {"data add", "PATH...", "Take in images, de-identified, with their labels", add_options, 1, -1, how, &data_add},     \
@@ -401,13 +419,17 @@ static const folder_command
     {"leave", "STUDY", "Take part no longer", dir_options, 1, 1, how, &leave},                                           \
     {"doctor", "", "What is wrong with this machine, and what to do", read_options, 0, 0, how, &doctor}
 
-const fl_cli_command node_live_commands[] = {FOLDER_COMMANDS(on_live), {0}};
+#define EVALUATE(how)                                                                                                    \
+    {"evaluate", "[IMAGE|FOLDER...]", "What a model is worth, on images or on the data set", evaluate_options, 0, -1, how, &evaluate}
+
+const fl_cli_command node_live_commands[] = {FOLDER_COMMANDS(on_live), EVALUATE(on_live), {0}};
 
 const fl_cli_command node_commands[] = {
     {"init", "", "Make the node's folder: keys, node.ini, policy.ini", init_options, 0, 0, init_command, NULL},
     {"enrol", "", "Join the consortium with an invitation", enrol_options, 0, 0, node_enrol_command, NULL},
     {"run", "", "Take part until stopped", run_options, 0, 0, run_command, NULL},
     FOLDER_COMMANDS(on_folder),
+    EVALUATE(on_files_or_folder),
     {"predict", "IMAGE|FOLDER...", "Probabilities of a model for images", predict_options, 1, -1, node_predict_command, NULL},
     {0}};
 /* clang-format on */
