@@ -390,6 +390,11 @@ static const fl_cli_option evaluate_options[] = {
     {"against", "FILE", "Another model: is the difference of the areas chance?", false},
     {"specificity", "X", "For the sensitivity at it (default 0.9)", false},
     {"sensitivity", "X", "For the specificity at it (default 0.9)", false}, ALLOW_OPTION, {0}};
+static const fl_cli_option explain_options[] = {
+    MODEL_OPTION, {"o", "FILE", "The picture, a PNG", true}, JSON_OPTION,
+    {"class", "NAME", "What it explains (default: the largest probability)", false},
+    {"method", "NAME", "gradcam, occlusion, or auto: Grad-CAM where the model has a map (default)", false},
+    {"layer", "NAME", "Whose map (default: the last behind a convolution)", false}, ALLOW_OPTION, {0}};
 static const fl_cli_option dir_options[] = {DIR_OPTION, {0}};
 
 static const folder_command
@@ -431,5 +436,6 @@ const fl_cli_command node_commands[] = {
     FOLDER_COMMANDS(on_folder),
     EVALUATE(on_files_or_folder),
     {"predict", "IMAGE|FOLDER...", "Probabilities of a model for images", predict_options, 1, -1, node_predict_command, NULL},
+    {"explain", "IMAGE", "Where a model looks: a heat map over the film", explain_options, 1, 1, node_explain_command, NULL},
     {0}};
 /* clang-format on */

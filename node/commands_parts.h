@@ -46,6 +46,7 @@ int node_evaluate_command(fl_cli *cli, node_session *s); /* on the data set */
 /* These need no folder: a model file and images. */
 int node_predict_command(fl_cli *cli);
 int node_evaluate_files(fl_cli *cli);
+int node_explain_command(fl_cli *cli);
 /* Study, plan, round, classes and hash of a model file. */
 fl_json *node_model_json(const nn_model_file *f);
 

@@ -49,21 +49,19 @@ static inline uint8_t pixel_of(unsigned seed, unsigned x, unsigned y)
     return (uint8_t)(seed * 37 + x * 5 + y * (3 + seed % 4));
 }
 
-/* side x side grey pixels made of the seed; seed 0: all 7. */
-static inline void make_png(const char *path, unsigned side, unsigned seed)
+/* side x side grey pixels, row by row. */
+static inline void make_grey_png(const char *path, unsigned side, const uint8_t *pixels)
 {
-    fl_buf file, raw, idat;
+    fl_buf file, raw, idat, ihdr;
     fl_err err;
     fl_buf_init(&file, 1 << 20);
     fl_buf_init(&raw, 60000);
     fl_buf_init(&idat, 1 << 20);
+    fl_buf_init(&ihdr, 64);
     uint32_t a = 1, c = 0; /* Adler-32 */
     for (unsigned y = 0; y < side; y++) {
         fl_buf_add(&raw, "", 1); /* filter: none */
-        for (unsigned x = 0; x < side; x++) {
-            uint8_t value = seed ? pixel_of(seed, x, y) : 7;
-            fl_buf_add(&raw, &value, 1);
-        }
+        fl_buf_add(&raw, pixels + (size_t)y * side, side);
     }
     for (size_t i = 0; i < raw.size; i++) {
         a = (a + raw.bytes[i]) % 65521;
@@ -74,8 +72,6 @@ static inline void make_png(const char *path, unsigned side, unsigned seed)
     le16(&idat, ~(unsigned)raw.size & 0xffff);
     fl_buf_add(&idat, raw.bytes, raw.size);
     be32(&idat, c << 16 | a);
-    fl_buf ihdr;
-    fl_buf_init(&ihdr, 64);
     be32(&ihdr, side);
     be32(&ihdr, side);
     fl_buf_add(&ihdr, "\x08\x00\x00\x00\x00", 5);
@@ -88,6 +84,16 @@ static inline void make_png(const char *path, unsigned side, unsigned seed)
     fl_buf_fini(&raw);
     fl_buf_fini(&idat);
     fl_buf_fini(&ihdr);
+}
+
+/* Pixels made of the seed; seed 0: all 7. */
+static inline void make_png(const char *path, unsigned side, unsigned seed)
+{
+    uint8_t *pixels = malloc((size_t)side * side);
+    for (unsigned i = 0; i < side * side; i++)
+        pixels[i] = seed ? pixel_of(seed, i % side, i / side) : 7;
+    make_grey_png(path, side, pixels);
+    free(pixels);
 }
 
 static inline void dicom_text(fl_buf *b, unsigned group, unsigned element, const char *vr, const char *text)
