@@ -86,6 +86,8 @@ static void draw_panels(img_picture *p, const float *film, const float *heat, ui
                 right[c] = (uint8_t)lrintf(grey * (1 - weight) + (float)colour[c] * weight);
             if (crosses(heat, H, W, y, x, thin_line, 1) || crosses(heat, H, W, y, x, thick_line, 3))
                 memset(right, 255, 3);
+            else if (crosses(heat, H, W, y, x, thin_line, 2) || crosses(heat, H, W, y, x, thick_line, 5))
+                memset(right, 0, 3); /* an edge, so that a line is seen on white */
         }
     }
 }

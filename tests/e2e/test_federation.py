@@ -156,6 +156,7 @@ class Federation(cordon.Test):
         path = os.path.join(self.root, "hub.jsonl")
         self.hub.command("refold", "--study", "main")
         self.hub.command("export", "--study", "main", "--format", "safetensors", "-o", os.path.join(self.root, "m.safetensors"))
+        self.an_exported_model_is_used(os.path.join(self.root, "m.safetensors"))
         self.hub.command("ledger", "export", "-o", path)
         ok(AUDIT, "verify", path)
         hub = Ledger(path)
@@ -167,6 +168,15 @@ class Federation(cordon.Test):
         self.at_most_one_update_for_a_debit(hub, ledgers)
         self.each_receipt_is_in_one_aggregate(hub, ledgers)
         self.each_fault_left_its_entries(ledgers)
+
+    def an_exported_model_is_used(self, model):
+        node = next(iter(self.hub.nodes.values()))
+        judged = node.command("evaluate", "--model", model, "--split", "train", "--json").json()
+        self.assertEqual(judged["model"]["study"], "main")
+        self.assertGreater(judged["images"], 0)
+        self.assertEqual(sum(sum(row) for row in judged["confusion"]), judged["images"])
+        wrong = node.command("evaluate", "--model", os.path.join(node.directory, "node.ini"), code=2)
+        self.assertIn("safetensors", wrong.err)
 
     def at_most_one_update_for_a_debit(self, hub, ledgers):
         updates = {}
