@@ -23,7 +23,7 @@ static int make(void **state)
     k->plan.hash = (fl_hash){{0xab, 0xcd, 3}};
     strcpy(k->plan.spec, "linear classes");
     nn_plan_settle(&k->plan);
-    assert_ok(nn_server_init(&k->server, &k->plan, &err), err);
+    assert_ok(nn_server_init(&k->server, &k->plan, NULL, 0, NULL, &err), err);
     k->server.rounds_done = 5;
     for (size_t i = 0; i < N; i++) {
         k->server.w[i] = (float)i / 7;
