@@ -456,6 +456,44 @@ void nn_engine_forward(nn_engine *e, const nn_packed *w, uint32_t n, uint32_t fi
     }
 }
 
+typedef struct rows_job {
+    nn_engine *e;
+    const nn_packed *w;
+    uint32_t layer;
+    size_t pieces;
+} rows_job;
+
+/* A piece of the output's rows, as a convolution of its own on shifted views. */
+static void forward_rows(void *context, size_t index, unsigned thread)
+{
+    const rows_job *job = context;
+    const nn_node *node = &job->e->m->nodes[job->layer];
+    nn_convolution part = node->conv;
+    nn_map x = map_of(job->e, value_of(job->e, layer_at(job->e, job->layer)->from[0]));
+    nn_map y = map_of(job->e, value_of(job->e, (int32_t)job->layer));
+    const size_t from = part.out_h * index / job->pieces, to = part.out_h * (index + 1) / job->pieces;
+    (void)thread;
+    part.out_h = (uint32_t)(to - from);
+    x.at += from * part.shape.stride * x.row;
+    y.at += from * y.row;
+    nn_conv_forward(&part, &y, &x, job->w->packed + node->weights_at, 1);
+}
+
+void nn_engine_forward_shared(nn_engine *e, const nn_packed *w, uint32_t first, fl_pool *pool)
+{
+    enum { WORTH_IT = 20 * 1000 * 1000 /* waking a thread takes as long as a million operations */ };
+    const unsigned n_threads = fl_pool_threads(pool);
+    for (uint32_t layer = first; layer < e->m->spec.n_layers; layer++) {
+        const nn_node *node = &e->m->nodes[layer];
+        if (!node->is_conv || n_threads == 1 || node->conv.flops < WORTH_IT || node->conv.out_h < 2 * n_threads) {
+            nn_engine_forward(e, w, 1, layer, layer + 1);
+            continue;
+        }
+        rows_job job = {e, w, layer, n_threads};
+        fl_pool_run(pool, job.pieces, forward_rows, &job);
+    }
+}
+
 double nn_engine_loss(nn_engine *e, uint32_t i, uint32_t label, float scale)
 {
     const nn_model *m = e->m;

@@ -87,6 +87,8 @@ void nn_engine_drop(nn_engine *e, bool drops);
 
 /* Layers [first, end) of images [0, n). */
 void nn_engine_forward(nn_engine *e, const nn_packed *w, uint32_t n, uint32_t first, uint32_t end);
+/* Layers from `first` on of image 0 by all threads of the pool: rows of large convolutions are shared out. The same bits. */
+void nn_engine_forward_shared(nn_engine *e, const nn_packed *w, uint32_t first, fl_pool *pool);
 /* Output of a layer for image i; valid until the next forward, without training only for the last layer. */
 nn_map nn_engine_value(const nn_engine *e, uint32_t layer, uint32_t i);
 nn_map nn_engine_slope(const nn_engine *e, uint32_t layer, uint32_t i);

@@ -30,31 +30,44 @@ void nn_probabilities(float *p, const nn_model *m, const float *logits)
         p[c] = isnan(logits[c]) ? 0.5f : (float)(1 / (1 + exp(-(double)logits[c])));
 }
 
+/* Layers whose values the data set has already. */
+static uint32_t n_done(const predict_job *job)
+{
+    const nn_model *m = job->p->model;
+    return job->data->n_images > 0 && nn_prefix_of(job->data, m, 0) ? nn_prefix_layers(m) : 0;
+}
+
+static void load_image(const predict_job *job, nn_engine *e, uint32_t i, size_t image)
+{
+    const uint32_t done = n_done(job);
+    if (done > 0) {
+        const nn_map kept = nn_engine_value(e, done - 1, i);
+        nn_map_write(&kept, nn_prefix_of(job->data, job->p->model, image));
+    } else {
+        nn_engine_set_image(e, i, job->data->images + image * nn_dataset_image_size(job->data));
+    }
+}
+
+static void take_answer(const predict_job *job, const nn_engine *e, uint32_t i, size_t image)
+{
+    const nn_model *m = job->p->model;
+    float *p = job->probabilities + image * nn_model_n_classes(m);
+    const nn_map y = nn_engine_value(e, (uint32_t)nn_model_n_layers(m) - 1, i);
+    nn_map_read(p, &y);
+    nn_probabilities(p, m, p);
+}
+
 static void predict_block(void *context, size_t index, unsigned thread)
 {
     const predict_job *job = context;
-    const nn_model *m = job->p->model;
-    const uint32_t n_classes = nn_model_n_classes(m), n_layers = (uint32_t)nn_model_n_layers(m);
     const size_t first = index * job->images, left = job->data->n_images - first;
     const uint32_t n = left < job->images ? (uint32_t)left : job->images;
     nn_engine *e = job->p->engines[thread];
-    const bool has_prefix = nn_prefix_of(job->data, m, 0) != NULL;
-    const uint32_t done = has_prefix ? nn_prefix_layers(m) : 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (has_prefix) {
-            const nn_map kept = nn_engine_value(e, done - 1, i);
-            nn_map_write(&kept, nn_prefix_of(job->data, m, first + i));
-        } else {
-            nn_engine_set_image(e, i, job->data->images + (first + i) * nn_dataset_image_size(job->data));
-        }
-    }
-    nn_engine_forward(e, &job->p->weights, n, done, n_layers);
-    for (uint32_t i = 0; i < n; i++) {
-        float *p = job->probabilities + (first + i) * n_classes;
-        const nn_map y = nn_engine_value(e, n_layers - 1, i);
-        nn_map_read(p, &y);
-        nn_probabilities(p, m, p);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        load_image(job, e, i, first + i);
+    nn_engine_forward(e, &job->p->weights, n, n_done(job), (uint32_t)nn_model_n_layers(job->p->model));
+    for (uint32_t i = 0; i < n; i++)
+        take_answer(job, e, i, first + i);
 }
 
 fl_code nn_predictor_create(nn_predictor **out, const nn_model *m, const float *weights, fl_pool *pool, fl_err *err)
@@ -98,7 +111,12 @@ fl_code nn_predictor_run(nn_predictor *p, float *probabilities, const nn_dataset
                        d->height, d->width, s.C, s.H, s.W);
     const uint32_t each = (d->n_images + fl_pool_threads(p->pool) - 1) / fl_pool_threads(p->pool);
     predict_job job = {p, d, each < p->images ? each : p->images, probabilities};
-    if (d->n_images > 0)
+    for (uint32_t i = 0; d->n_images < fl_pool_threads(p->pool) && i < d->n_images; i++) {
+        load_image(&job, p->engines[0], 0, i);
+        nn_engine_forward_shared(p->engines[0], &p->weights, n_done(&job), p->pool);
+        take_answer(&job, p->engines[0], 0, i);
+    }
+    if (d->n_images >= fl_pool_threads(p->pool))
         fl_pool_run(p->pool, (d->n_images + job.images - 1) / job.images, predict_block, &job);
     return FL_OK;
 }
