@@ -6,8 +6,8 @@
 #include "privacy/decimal.h"
 #include "sim/tell.h"
 #include "sim/world.h"
+#include "train/export.h"
 #include "train/pretrained.h"
-#include "train/safetensors.h"
 #include "train/server.h"
 #include <libgen.h>
 #include <limits.h>
@@ -418,24 +418,27 @@ static fl_code federate(federation *f, sim_result *r, fl_err *err)
 
 /* ---- the model as a file ----------------------------------------------------------------------------------------- */
 
-static fl_code save_model(const federation *f, fl_err *err)
+/* As ONNX when the file is called so, else as safetensors; with its card. */
+static fl_code save_model(const federation *f, const sim_result *r, fl_err *err)
 {
-    nn_model *model = NULL;
-    nn_facts *facts = malloc(sizeof *facts);
-    fl_buf bytes;
-    const nn_plan *p = f->plan;
-    fl_buf_init(&bytes, (size_t)4 * p->n_weights + 2 * NN_SAFETENSORS_MAX_HEADER);
-    fl_code rc = facts ? nn_model_create(&model, p->spec, p->channels, p->height, p->width, p->n_classes, err)
-                       : fl_fail(err, FL_EENV, "out of memory");
-    if (rc == FL_OK) {
-        nn_facts_of(facts, p, p->rounds);
-        rc = nn_safetensors_write(&bytes, model, f->weights, facts, err);
+    const char *path = f->options->save_model, *dot = strrchr(path, '.');
+    nn_card_hospital *list = calloc(f->hospitals.n, sizeof *list);
+    if (!list)
+        return fl_fail(err, FL_EENV, "out of memory");
+    for (uint32_t i = 0; i < f->hospitals.n; i++) {
+        const sim_hospital *h = &f->hospitals.list[i];
+        list[i] = (nn_card_hospital){
+            .declared = h->declared, .rounds = f->plan->rounds, .updates = f->plan->rounds, .epsilon = r->epsilon[i]};
+        snprintf(list[i].name, sizeof list[i].name, "%.63s", h->name);
     }
-    if (rc == FL_OK)
-        rc = fl_file_write(f->options->save_model, bytes.bytes, bytes.size, 0644, err);
-    fl_buf_fini(&bytes);
-    nn_model_destroy(model);
-    free(facts);
+    const nn_card card = {.plan = f->plan,
+                          .round = f->plan->rounds,
+                          .hospitals = list,
+                          .n_hospitals = f->hospitals.n,
+                          .is_simulated = true};
+    fl_code rc = nn_export_save(path, dot && strcmp(dot, ".onnx") == 0 ? NN_EXPORT_ONNX : NN_EXPORT_SAFETENSORS,
+                                f->weights, &card, err);
+    free(list);
     return rc;
 }
 
@@ -501,7 +504,7 @@ static fl_code run(federation *f, sim_result *r, sim_outcome *out, fl_err *err)
     if (rc == FL_OK)
         rc = judge(f, r, err);
     if (rc == FL_OK && o->save_model)
-        rc = save_model(f, err);
+        rc = save_model(f, r, err);
     fl_pool_destroy(f->pool);
     free(f->weights);
     if (rc)

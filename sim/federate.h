@@ -20,7 +20,7 @@ typedef struct sim_federate_options {
     uint64_t seed;
     unsigned n_threads;     /* 0: one per core */
     const char *state;      /* folder; NULL: nothing is kept */
-    const char *save_model; /* file, safetensors; NULL: none */
+    const char *save_model; /* file, with its card: safetensors, or ONNX by its ending; NULL: none */
     const char *ledgers;    /* folder for coordinator/ledger.jsonl and node-NAME/ledger.jsonl; NULL: none */
     FILE *say;              /* what is run, and warnings; NULL: nothing is said */
     /* May be NULL. stop: as soon as the training under way is done (baselines: now); cancel: now, a debit is burned. */

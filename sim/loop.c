@@ -2,8 +2,8 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "train/checkpoint.h"
 #include "train/dpsgd.h"
-#include "train/server.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,12 +25,7 @@ static fl_code keep(running *r, bool now, fl_err *err)
 {
     if (!r->loop->keep || (!now && fl_clock_mono_ms() - r->kept_ms < KEEP_EVERY_MS))
         return FL_OK;
-    fl_buf bytes;
-    fl_buf_init(&bytes, nn_server_size(r->loop->plan));
-    fl_code rc = nn_server_write(&bytes, &r->server, err);
-    if (rc == FL_OK)
-        rc = fl_file_write(r->loop->keep, bytes.bytes, bytes.size, 0600, err);
-    fl_buf_fini(&bytes);
+    fl_code rc = nn_checkpoint_save(r->loop->keep, &r->server, err);
     r->kept_ms = fl_clock_mono_ms();
     return rc;
 }
@@ -40,13 +35,7 @@ static fl_code begin(running *r, fl_err *err)
     const sim_loop *loop = r->loop;
     if (!loop->keep || !fl_file_exists(loop->keep))
         return nn_server_init(&r->server, loop->plan, loop->pretrained, loop->n_pretrained, NULL, err);
-    fl_buf bytes;
-    fl_buf_init(&bytes, nn_server_size(loop->plan));
-    fl_code rc = fl_file_read(&bytes, loop->keep, err);
-    if (rc == FL_OK && (rc = nn_server_read(&r->server, loop->plan, bytes.bytes, bytes.size, err)))
-        (void)fl_fail_in(err, "%s", loop->keep);
-    fl_buf_fini(&bytes);
-    return rc;
+    return nn_checkpoint_load(&r->server, loop->plan, loop->keep, err);
 }
 
 /* ---- rounds ------------------------------------------------------------------------------------------------------ */

@@ -28,7 +28,7 @@ static const fl_cli_option federate_options[] = {
     {"no-privacy", NULL, "neither noise nor ledgers: for comparison", false},
     {"local", "WHICH", "all (default) or none: hospitals alone, for comparison, take longest", false},
     {"state", "DIR", "keeps what was done: after any end the same command goes on", false},
-    {"save-model", "FILE", "the global model, as safetensors", false},
+    {"save-model", "FILE", "the global model with its card FILE.md; FILE.onnx as ONNX, else safetensors", false},
     {"keep-ledgers", "DIR", "coordinator/ledger.jsonl, node-NAME/ledger.jsonl and their keys", false},
     {"threads", "N", "threads; default one per core", false},
     {"json", NULL, "one JSON document", false},

@@ -283,6 +283,8 @@ static void what_is_finished_is_printed_again(void **unused)
     assert_ok(sim_federate(&again, &o, &err), err);
     assert_int_equal(atomic_load(&calls->updates), updates);
     assert_true(fl_file_exists(model));
+    strcat(model, ".md");
+    assert_true(fl_file_exists(model));
     assert_null(strstr(fl_buf_text(&again.json), "\"local\":[null"));
     sim_outcome_fini(&again);
     sim_outcome_fini(&first);
