@@ -61,9 +61,12 @@ static void put_conv(onnx_model *m, const nn_layer *l, const char *y)
     snprintf(weight, sizeof weight, "%s.weight", l->name);
     snprintf(bias, sizeof bias, "%s.bias", l->name);
     const int64_t dims[4] = {l->dims[0], l->dims[1], l->dims[2], l->dims[3]}, outs[1] = {(int64_t)l->n_bias};
-    onnx_floats(&m->graph, weight, 4, dims, m->w + l->weights_at);
+    if (l->is_standardised)
+        nn_standardise(l, m->scratch, m->w + l->weights_at);
+    const float *w = l->is_standardised ? m->scratch : m->w + l->weights_at;
+    onnx_floats(&m->graph, weight, 4, dims, w);
     if (l->n_bias)
-        onnx_floats(&m->graph, bias, 1, outs, m->w + l->weights_at + n);
+        onnx_floats(&m->graph, bias, 1, outs, w + n);
     const char *in = input_as(m, x, l, 0, false);
     onnx_open(&m->graph, "Conv", y);
     onnx_in(&m->graph, in);
@@ -71,7 +74,7 @@ static void put_conv(onnx_model *m, const nn_layer *l, const char *y)
     if (l->n_bias)
         onnx_in(&m->graph, bias);
     window(&m->graph, l);
-    onnx_int(&m->graph, "group", l->in.C / l->dims[1]);
+    onnx_int(&m->graph, "group", l->groups);
     onnx_close(&m->graph);
 }
 
@@ -206,15 +209,6 @@ static void put_concat(onnx_model *m, const nn_layer *l, const char *y)
     onnx_close(&m->graph);
 }
 
-static void put_centre(onnx_model *m, const nn_layer *l, const char *y)
-{
-    char x[ONNX_NAME], bias[ONNX_NAME];
-    snprintf(bias, sizeof bias, "%s.bias", l->name);
-    const int64_t dims[4] = {1, m->is_flat ? (int64_t)l->n_in : l->in.C, l->in.H, l->in.W};
-    onnx_floats(&m->graph, bias, m->is_flat ? 2 : 4, dims, m->w + l->weights_at);
-    onnx_node(&m->graph, "Sub", y, input_as(m, x, l, 0, m->is_flat), bias);
-}
-
 /* y = x op value */
 void onnx_with(onnx_graph *g, const char *op, const char *y, const char *x, float value)
 {
@@ -264,14 +258,29 @@ void onnx_unit(onnx_graph *g, const char *y, const char *x, uint32_t n)
     onnx_node(g, "Div", y, x, name[6]);
 }
 
-/* Over all values: as a vector, and back. */
+/* Over all values: as a vector, and back. Where y is a vector itself, vector is y. */
+static void unflatten(onnx_model *m, const nn_layer *l, const char *y, const char *vector)
+{
+    if (!m->is_flat)
+        reshape(&m->graph, y, vector, 4, (int64_t[]){0, l->in.C, l->in.H, l->in.W});
+}
+
 static void put_unit(onnx_model *m, const nn_layer *l, const char *y)
 {
     char x[ONNX_NAME], vector[ONNX_NAME];
-    const char *in = input_as(m, x, l, 0, true);
-    onnx_unit(&m->graph, m->is_flat ? y : onnx_name(vector, l, "/vector"), in, (uint32_t)l->n_in);
-    if (!m->is_flat)
-        reshape(&m->graph, y, vector, 4, (int64_t[]){0, l->in.C, l->in.H, l->in.W});
+    const char *in = input_as(m, x, l, 0, true), *out = m->is_flat ? y : onnx_name(vector, l, "/vector");
+    onnx_unit(&m->graph, out, in, (uint32_t)l->n_in);
+    unflatten(m, l, y, out);
+}
+
+static void put_centre(onnx_model *m, const nn_layer *l, const char *y)
+{
+    char x[ONNX_NAME], bias[ONNX_NAME], vector[ONNX_NAME];
+    const char *in = input_as(m, x, l, 0, true), *out = m->is_flat ? y : onnx_name(vector, l, "/vector");
+    snprintf(bias, sizeof bias, "%s.bias", l->name);
+    onnx_floats(&m->graph, bias, 1, (int64_t[]){(int64_t)l->n_in}, m->w + l->weights_at);
+    onnx_node(&m->graph, "Sub", out, in, bias);
+    unflatten(m, l, y, out);
 }
 
 typedef enum form { SAME, FLAT, MAP } form; /* of the output: the first input's, a vector, a map */
@@ -364,8 +373,11 @@ fl_code nn_onnx_write(fl_buf *out, const float *w, const nn_facts *facts, fl_err
     fl_code rc = m && spec ? FL_OK : fl_fail(err, FL_EENV, "ONNX: out of memory");
     if (rc == FL_OK)
         rc = nn_spec_read(spec, facts->spec, facts->input, facts->n_classes, err);
+    float *scratch = rc == FL_OK ? malloc(spec->n_weights * sizeof *scratch) : NULL;
+    if (rc == FL_OK && !scratch)
+        rc = fl_fail(err, FL_EENV, "ONNX: out of memory");
     if (rc == FL_OK) {
-        *m = (onnx_model){.spec = spec, .w = w, .image = {.name = "image"}};
+        *m = (onnx_model){.spec = spec, .w = w, .scratch = scratch, .image = {.name = "image"}};
         onnx_init(&m->graph, out->max);
         for (uint32_t i = 0; i < spec->n_layers && rc == FL_OK; i++)
             rc = put_layer(m, i, err);
@@ -377,5 +389,6 @@ fl_code nn_onnx_write(fl_buf *out, const float *w, const nn_facts *facts, fl_err
     }
     free(m);
     free(spec);
+    free(scratch);
     return rc;
 }

@@ -13,6 +13,7 @@ typedef struct onnx_value {
 typedef struct onnx_model {
     const nn_spec *spec;
     const float *w;
+    float *scratch; /* as many */
     onnx_graph graph;
     onnx_value image, values[NN_MAX_LAYERS];
     bool is_flat; /* the layer being written gives a vector */

@@ -201,7 +201,6 @@ class BadInput(cordon.Test):
             ("unknown study", C, "status|--study|nope|--dir|{hub}", 2, "nope: no such study"),
             ("unknown study", C, "refold|--study|nope|--dir|{hub}", 2, "nope: no such study"),
             ("unknown hospital", C, "revoke|nobody|--dir|{hub}", 2, "nobody: no such hospital"),
-            ("format", C, "export|--format|onnx|-o|{root}/m|--dir|{hub}", 1, "--format onnx: is not supported yet"),
             ("format", C, "export|--format|gif|-o|{root}/m|--dir|{hub}", 2, "--format gif: "),
             ("export into no folder", C, "export|--format|safetensors|-o|{root}/gone/m|--dir|{hub}", 2, "gone/m"),
             ("study of the simulator", S, "federate|--study|{root}/gone.ini|--data|{root}", 2, "gone.ini"),

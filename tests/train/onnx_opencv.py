@@ -3,7 +3,9 @@
 
 usage: onnx_opencv.py WRITE_ONNX        (the program built from tests/train/write_onnx.c). Exit 77: no onnx or no OpenCV.
 """
+import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -12,6 +14,7 @@ try:
     import cv2
     import numpy as np
     import onnx
+    import onnx.numpy_helper
 except ImportError as e:
     print(f"skipped: {e}: apt-get install python3-onnx python3-opencv")
     sys.exit(77)
@@ -28,6 +31,33 @@ def read_case(folder, line):
     return name, images.reshape(n, c, h, w), logits.reshape(n, k), probabilities.reshape(n, k), labels
 
 
+def read_safetensors(path):
+    """The format as its authors describe it: tensors by name, and the metadata."""
+    with open(path, "rb") as f:
+        n = struct.unpack("<Q", f.read(8))[0]
+        header, data = json.loads(f.read(n)), f.read()
+    facts, tensors, at = header.pop("__metadata__"), {}, 0
+    for name, t in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = t["data_offsets"]
+        assert begin == at and t["dtype"] == "F32", name
+        tensors[name] = np.frombuffer(data[begin:end], "<f4").reshape(t["shape"])
+        at = end
+    assert at == len(data) and facts["format"] == "pt"
+    return tensors, facts
+
+
+def compare(path, model):
+    """The same weights under the same names, bit for bit, in both files; but for what ONNX has in another form."""
+    tensors, facts = read_safetensors(path)
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if not t.name.startswith("/")}
+    assert set(tensors) == set(constants), set(tensors) ^ set(constants)
+    for name, t in tensors.items():
+        if "standardised" not in facts["spec"]:
+            assert np.array_equal(t.reshape(constants[name].shape).view(np.uint32), constants[name].view(np.uint32)), name
+    props = {p.key: p.value for p in model.metadata_props}
+    assert {k: v for k, v in facts.items() if k != "format"} == {k: v for k, v in props.items() if k != "preprocessing"}
+
+
 def check(path, images, labels):
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -35,6 +65,7 @@ def check(path, images, labels):
     facts = {p.key: p.value for p in model.metadata_props}
     assert facts["cordon"] == "1" and facts["labels"] == labels and facts["classes"].startswith("class0,class1")
     assert facts["input"] == "x".join(map(str, images.shape[1:])) and "percentile" in facts["preprocessing"]
+    compare(path.replace(".onnx", ".safetensors"), model)
     assert [v.name for v in model.graph.input] == ["image"]
     assert [v.name for v in model.graph.output] == ["logits", "probabilities"]
 

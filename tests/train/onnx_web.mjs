@@ -30,7 +30,7 @@ try {
     const [c, h, w, k, n] = numbers.slice(0, 5).map(Number);
     const bytes = readFileSync(join(folder, name + ".f32"));
     const all = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const session = await ort.InferenceSession.create(readFileSync(join(folder, name + ".onnx")));
+    const session = await ort.InferenceSession.create(readFileSync(join(folder, name + ".onnx")), { graphOptimizationLevel: "basic" });
     let worst = 0;
     for (const batch of [1, n]) {
       const image = new ort.Tensor("float32", all.slice(0, batch * c * h * w), [batch, c, h, w]);
