@@ -76,6 +76,7 @@ static float largest(const float *g, size_t n)
 {
     const __m512i absolute = _mm512_set1_epi32(0x7fffffff);
     __m512i most = _mm512_setzero_si512();
+#pragma GCC unroll 4
     for (size_t i = 0; i < n; i += 16)
         most = _mm512_max_epi32(most, _mm512_and_si512(absolute, _mm512_loadu_si512(g + i)));
     return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(most))));
@@ -93,6 +94,7 @@ static uint64_t clip_piece(int64_t *sum, const float *g, size_t n, double scale)
 {
     const __m512d factor = _mm512_set1_pd(scale);
     __m512i even = _mm512_setzero_si512(), odd = even;
+#pragma GCC unroll 2
     for (size_t i = 0; i < n; i += 16) {
         even = clip_8(sum + i, g + i, factor, even);
         odd = clip_8(sum + i + 8, g + i + 8, factor, odd);
