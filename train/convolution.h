@@ -84,4 +84,13 @@ double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_ma
 void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum /* n_packed */, nn_conv_patient *patients,
                       size_t n_patients, const nn_map *x, const nn_map *dy, float *scratch);
 
+/*
+ * The squared norm without the gradient (Goodfellow 2015; Bu et al. 2022): sum over pairs of output pixels of
+ * (what they read) . (what they read) times (their slopes) . (their slopes), in double. Six times cheaper than
+ * sum_squares at 4 pixels and 512 channels, and not used for training: it is nearer to the true norm than the rounded
+ * gradient's own, so it cannot have its bits, and a patient whose images fill several blocks has no pairs of pixels
+ * across them. One norm for every patient, block and machine is worth more.
+ */
+double nn_conv_ghost_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n);
+
 #endif

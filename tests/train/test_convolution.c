@@ -329,6 +329,19 @@ static void a_set_that_errs_fails_its_test(void **state)
     assert_false(nn_kernels_self_test(&bad));
 }
 
+static void the_ghost_norm_is_that_of_the_gradient(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        world w = make(&shapes[i], 6);
+        double square = nn_conv_sum_squares(&w.c, &w.x.map, &w.dy.map, 1, 2, w.scratch);
+        double ghost = nn_conv_ghost_squares(&w.c, &w.x.map, &w.dy.map, 1, 2);
+        if (!(fabs(ghost - square) <= 1e-6 * square))
+            fail_msg("shape %zu: %.12g is not %.12g", i, ghost, square);
+        clear(&w);
+    }
+}
+
 static void packing_back_gives_the_flat_order(void **state)
 {
     (void)state;
@@ -358,6 +371,7 @@ int main(void)
         cmocka_unit_test(tiles_and_continued_chains_give_the_bits_of_the_whole),
         cmocka_unit_test(avx512_and_avx2_give_equal_bits),
         cmocka_unit_test(a_set_that_errs_fails_its_test),
+        cmocka_unit_test(the_ghost_norm_is_that_of_the_gradient),
         cmocka_unit_test(packing_back_gives_the_flat_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
