@@ -211,6 +211,20 @@ const char *nn_measure_reason(const nn_ranking *r, const nn_measured *of, nn_mea
     return measure == NN_PRECISION ? "no image is said to have the class" : "every image has the class";
 }
 
+double nn_auroc(const double *score, const uint8_t *positive, size_t n)
+{
+    nn_ranking r;
+    nn_measured m;
+    double value = NAN;
+    assert(n <= UINT32_MAX);
+    if (nn_ranking_init(&r, score, positive, NULL, (uint32_t)n, 1, NULL) == FL_OK) {
+        nn_measure_all(&m, &r, NULL, &nn_default_targets);
+        value = m.value[NN_AUROC];
+    }
+    nn_ranking_fini(&r);
+    return value;
+}
+
 uint32_t nn_roc(nn_roc_point *points, const nn_ranking *r)
 {
     uint32_t n_points = 1;

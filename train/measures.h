@@ -85,6 +85,9 @@ void nn_measure_all(nn_measured *out, const nn_ranking *r, const uint32_t *times
 /* Why out->value[measure] is NaN; NULL when it is a number. */
 const char *nn_measure_reason(const nn_ranking *r, const nn_measured *of, nn_measure measure);
 
+/* The area alone. NaN when a class is missing, a score is NaN, or there is no memory. */
+double nn_auroc(const double *score, const uint8_t *positive, size_t n);
+
 /* The ROC curve: from (0, 0) at an infinite threshold to (1, 1), one point per distinct score, falling thresholds. points
  * (n + 1). Returns how many; 0 when a class is missing. */
 typedef struct nn_roc_point {

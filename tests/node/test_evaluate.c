@@ -2,7 +2,7 @@
 #include "node/films.h"
 #include "node/groups.h"
 #include "tests/node/model_file.h"
-#include "train/metrics.h"
+#include "train/measures.h"
 #include <math.h>
 
 enum { N_FILMS = 24 };

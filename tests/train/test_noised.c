@@ -4,7 +4,7 @@
  * CORDON_COVERAGE_TRIALS: trials of each case (default 2000). Seeds are fixed, so the outcome is too.
  */
 #include "base/rng.h"
-#include "train/metrics.h"
+#include "train/measures.h"
 #include "train/noised.h"
 
 #include <math.h>

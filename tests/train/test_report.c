@@ -165,6 +165,44 @@ static void values_are_those_of_scikit_learn_and_delong(void **state)
     assert_true(n_values > 300 && at_point > 5);
 }
 
+static void auroc_counts_pairs_and_halves_ties(void **state)
+{
+    (void)state;
+    fl_rng rng;
+    fl_rng_init(&rng, 1, 1);
+    for (int trial = 0; trial < 50; trial++) {
+        double score[40], wins = 0, pairs = 0;
+        uint8_t positive[40];
+        size_t n = 2 + fl_rng_below(&rng, 39);
+        for (size_t i = 0; i < n; i++) {
+            score[i] = (double)fl_rng_below(&rng, 7); /* many ties */
+            positive[i] = i == 0 ? 1 : i == 1 ? 0 : fl_rng_below(&rng, 2) == 1;
+        }
+        for (size_t i = 0; i < n; i++) {
+            for (size_t j = 0; j < n; j++) {
+                if (!positive[i] || positive[j])
+                    continue;
+                pairs++;
+                wins += score[i] > score[j] ? 1 : score[i] == score[j] ? 0.5 : 0;
+            }
+        }
+        assert_true(fabs(nn_auroc(score, positive, n) - wins / pairs) < 1e-12);
+    }
+}
+
+static void auroc_without_both_classes_is_nan(void **state)
+{
+    (void)state;
+    double score[3] = {1, 2, 3};
+    uint8_t all[3] = {1, 1, 1}, none[3] = {0, 0, 0}, some[3] = {0, 1, 1};
+    assert_true(isnan(nn_auroc(score, all, 3)));
+    assert_true(isnan(nn_auroc(score, none, 3)));
+    assert_true(isnan(nn_auroc(score, some, 0)));
+    assert_true(nn_auroc(score, some, 3) == 1);
+    score[1] = NAN;
+    assert_true(isnan(nn_auroc(score, some, 3)));
+}
+
 /* patients with one image each, two classes; positives score higher by `apart` */
 static void make_scene(scene *s, uint32_t n, double apart, uint64_t seed)
 {
@@ -441,6 +479,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_those_of_scikit_learn_and_delong),
+        cmocka_unit_test(auroc_counts_pairs_and_halves_ties),
+        cmocka_unit_test(auroc_without_both_classes_is_nan),
         cmocka_unit_test(every_number_has_an_interval_around_it),
         cmocka_unit_test(delongs_interval_covers_as_often_as_it_says),
         cmocka_unit_test(images_of_a_patient_count_together),
