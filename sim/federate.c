@@ -30,6 +30,7 @@ typedef struct federation {
     nn_trainer *trainers[SIM_MAX_HOSPITALS];
     float *weights;
     sim_bar bar;
+    sim_world *world;
     uint32_t round; /* that the world is in */
     double earlier; /* seconds that other processes worked */
     int64_t began_ms;
@@ -118,10 +119,26 @@ static fl_code name_hospitals(nn_plan *plan, const sim_hospitals *h, fl_err *err
 
 /* ---- with privacy: the world ------------------------------------------------------------------------------------- */
 
+/* Three files of a model for each round would fill memory or disk; the last two rounds' are enough to go on, and the check
+ * at the end folds from contributions. */
+static void forget_models(federation *f, uint32_t round)
+{
+    coord_store *store = sim_world_coordinator(f->world);
+    fl_hash hashes[3];
+    fl_err none;
+    if (!coord_model(store, f->plan->name, round, &hashes[0], &hashes[1], &hashes[2], &none))
+        return;
+    for (int i = 0; i < 3; i++)
+        if (fl_objects_remove(store->objects, &hashes[i], &none))
+            return; /* it stays: only room is lost */
+}
+
 static void round_closed(void *ctx, const coord_state *state)
 {
     federation *f = ctx;
     f->round = state->studies[0].round;
+    if (f->round >= 3)
+        forget_models(f, f->round - 3);
 }
 
 /* Trainers hold gradients for every thread: of large models one at a time. */
@@ -242,6 +259,7 @@ static fl_code open_world(federation *f, sim_world **w, fl_err *err)
                                      .progress = round_closed};
     fl_hash hash;
     FL_TRY(sim_world_create(w, &config, err));
+    f->world = *w;
     if (f->plan->initial[0])
         FL_TRY(fl_objects_put(sim_world_coordinator(*w)->objects, &hash, f->pretrained.bytes, f->pretrained.size, err));
     return sim_world_add_study(*w, f->plan, err);
