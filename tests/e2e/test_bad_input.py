@@ -44,7 +44,7 @@ STUDIES = [
     ("delta zero", r"^delta.*", "delta = 0", r"delta 0.*out of range"),
     ("sampling rate above one", r"^sampling_rate.*", "sampling_rate = 1.5", r":\d+: \[privacy\] sampling_rate: is '1.5', expected"),
     ("control character", r"^name = .*", "name = a\x01b", r":\d+: "),
-    ("resnet18", r"^architecture.*", "architecture = resnet18", r"architecture: resnet18 is not supported"),
+    ("alexnet", r"^architecture.*", "architecture = alexnet", r"architecture: alexnet is not supported"),
     ("unknown architecture", r"^architecture.*", "architecture = cnn-smal", r"architecture: cnn-smal is not supported.*cnn-small"),
     ("layers from nowhere", r"^architecture.*", "architecture = file:nowhere", r"architecture: .*nowhere.*No such file"),
     ("pretrained from nowhere", r"^\[rounds\]", "pretrained = nowhere\n[rounds]", r"pretrained: .*nowhere.*o such file"),
