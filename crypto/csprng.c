@@ -1,7 +1,6 @@
 #include "crypto/csprng.h"
 
 #include <assert.h>
-#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -37,8 +36,10 @@ static void watch_forks(void)
 
 void fl_wipe(void *bytes, size_t n)
 {
-    if (n)
-        OPENSSL_cleanse(bytes, n);
+    if (n == 0)
+        return;
+    memset(bytes, 0, n);
+    __asm__ volatile("" : : "r"(bytes) : "memory"); /* somebody may read it: the zeros must be there */
 }
 
 static noreturn void give_up(const char *why)

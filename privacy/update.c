@@ -42,11 +42,45 @@ void dp_noised_destroy(dp_noised *v)
     free(v);
 }
 
-void dp_noised_clear(dp_noised *v)
+/* Long vectors are passes over memory: all threads of a pool share them, in pieces. */
+enum { PIECE = 1 << 16 };
+
+typedef struct pass {
+    int64_t *values;
+    const int64_t *more; /* to be added; NULL: the values are wiped */
+    size_t n;
+} pass;
+
+static void do_piece(void *context, size_t index, unsigned thread)
 {
-    fl_secret_wipe(&v->memory);
+    const pass *p = context;
+    const size_t at = index * PIECE, n = p->n - at < PIECE ? p->n - at : PIECE;
+    (void)thread;
+    if (!p->more)
+        fl_wipe(p->values + at, n * sizeof *p->values);
+    for (size_t i = at; p->more && i < at + n; i++)
+        p->values[i] += p->more[i];
+}
+
+static void do_pass(pass p, fl_pool *pool)
+{
+    const size_t n_pieces = (p.n + PIECE - 1) / PIECE;
+    if (pool)
+        fl_pool_run(pool, n_pieces, do_piece, &p);
+    for (size_t i = 0; !pool && i < n_pieces; i++)
+        do_piece(&p, i, 0);
+}
+
+void dp_noised_clear_by(dp_noised *v, fl_pool *pool)
+{
+    do_pass((pass){v->values, NULL, v->n}, pool);
     v->draws = 0;
     v->is_plain = false;
+}
+
+void dp_noised_clear(dp_noised *v)
+{
+    dp_noised_clear_by(v, NULL);
 }
 
 void dp_noised_draw(dp_noised *v, uint64_t s2, fl_csprng *r)
@@ -63,21 +97,31 @@ void dp_noised_draw_by(dp_noised *v, dp_noise_crew *crew)
     v->is_plain = false;
 }
 
-void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n)
+void dp_noised_add_sum_by(dp_noised *v, const int64_t *sum, size_t n, fl_pool *pool)
 {
     assert(n <= v->n);
     v->is_plain |= v->draws == 0;
-    for (size_t i = 0; i < n; i++)
-        v->values[i] += sum[i];
+    if (n > 0)
+        do_pass((pass){v->values, sum, n}, pool);
 }
 
-void dp_noised_add(dp_noised *v, const dp_noised *step)
+void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n)
+{
+    dp_noised_add_sum_by(v, sum, n, NULL);
+}
+
+void dp_noised_add_by(dp_noised *v, const dp_noised *step, fl_pool *pool)
 {
     assert(v->n == step->n);
     v->is_plain |= step->is_plain || step->draws == 0;
     v->draws += step->draws;
-    for (size_t i = 0; i < v->n; i++)
-        v->values[i] += step->values[i];
+    if (v->n > 0)
+        do_pass((pass){v->values, step->values, v->n}, pool);
+}
+
+void dp_noised_add(dp_noised *v, const dp_noised *step)
+{
+    dp_noised_add_by(v, step, NULL);
 }
 
 size_t dp_noised_size(const dp_noised *v)

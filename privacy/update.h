@@ -43,6 +43,10 @@ void dp_noised_draw(dp_noised *v, uint64_t s2, fl_csprng *r); /* by the slow sam
 void dp_noised_draw_by(dp_noised *v, dp_noise_crew *crew);    /* by the fast one, and all threads */
 void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n);
 void dp_noised_add(dp_noised *v, const dp_noised *step); /* of the same length */
+/* The same by all threads of a pool, whose one caller this is; NULL: by the caller alone. */
+void dp_noised_clear_by(dp_noised *v, fl_pool *pool);
+void dp_noised_add_sum_by(dp_noised *v, const int64_t *sum, size_t n, fl_pool *pool);
+void dp_noised_add_by(dp_noised *v, const dp_noised *step, fl_pool *pool);
 size_t dp_noised_size(const dp_noised *v);
 const int64_t *dp_noised_values(const dp_noised *v);
 /* How many vectors of noise are in it; 0 as soon as anything was added that had none. */

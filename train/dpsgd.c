@@ -425,11 +425,11 @@ static void release_step(nn_trainer *t, step_job *job, fl_csprng *csprng)
     if (t->plan.is_private)
         dp_noised_draw_by(s->y, &s->crew);
     else
-        dp_noised_clear(s->y);
+        dp_noised_clear_by(s->y, t->pool);
     size_t n_chosen = dp_sample_patients(s->chosen, t->data->n_patients, s->phase->rate, csprng);
     fl_pool_run(t->pool, cut_blocks(job, n_chosen), add_block, job);
     collect_sum(t, job);
-    dp_noised_add_sum(s->y, s->flat, s->n);
+    dp_noised_add_sum_by(s->y, s->flat, s->n, t->pool);
     fl_pool_run(t->pool, n_chunks(s->model->n_packed), clear_sums, job);
 }
 
@@ -467,15 +467,20 @@ void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *
 
 /* --- a round --------------------------------------------------------------------------------------------------- */
 
-/* No gradient, sum or weight of the steps is left. The sums are zero already. */
-static void wipe(stage *s)
+static void wipe_place(void *context, size_t index, unsigned thread)
 {
+    (void)thread;
+    nn_place_wipe(&((stage *)context)->places[index]);
+}
+
+/* No gradient, sum or weight of the steps is left. The sums are zero already. */
+static void wipe(const nn_trainer *t, stage *s)
+{
+    fl_pool_run(t->pool, s->n_places, wipe_place, s);
     fl_wipe(s->w, nn_model_n_weights(s->model) * sizeof *s->w);
     fl_wipe(s->chosen, s->n_chosen_most * sizeof *s->chosen);
     fl_wipe(s->block_first, s->n_chosen_most * sizeof *s->block_first);
-    for (unsigned i = 0; i < s->n_places; i++)
-        nn_place_wipe(&s->places[i]);
-    dp_noised_clear(s->y);
+    dp_noised_clear_by(s->y, t->pool);
 }
 
 fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uint64_t declared_patients, uint32_t round,
@@ -484,7 +489,7 @@ fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uin
     const nn_phase *phase = phase_of(&t->plan, round);
     assert(declared_patients >= 1);
     assert(!t->plan.is_private || phase->noise_variance > 0);
-    dp_noised_clear(u);
+    dp_noised_clear_by(u, t->pool);
     if (!t->stage || t->stage->phase != phase) {
         close_stage(t->stage);
         t->stage = NULL;
@@ -499,13 +504,13 @@ fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uin
         step_job job = {.t = t, .s = s, .round = round, .step = k, .cancel = cancel, .scale = scale};
         nn_packed_load(&s->weights, s->w, k == 0 ? NN_LOAD_ALL : NN_LOAD_LEARNED, t->pool);
         release_step(t, &job, csprng);
-        dp_noised_add(u, s->y);
+        dp_noised_add_by(u, s->y, t->pool);
         if (k + 1 < phase->local_steps)
             fl_pool_run(t->pool, n_chunks(s->n), step_weights, &job);
     }
-    wipe(s);
+    wipe(t, s);
     if (is_cancelled(cancel)) {
-        dp_noised_clear(u);
+        dp_noised_clear_by(u, t->pool);
         return fl_fail(err, FL_EBUSY, "training: cancelled");
     }
     return FL_OK;
