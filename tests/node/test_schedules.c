@@ -161,8 +161,10 @@ static void cosign(schedule *s)
 
 static uint64_t bytes_of_round(const node_state *state)
 {
-    const node_terms *t = node_terms_of(&state->plans[state->now.plan], state->now.round);
-    const dp_update_shape shape = {t->coordinates, t->probe, t->update_bits, 0};
+    const node_plan *p = &state->plans[state->now.plan];
+    const node_terms *t = node_terms_of(p, state->now.round);
+    const bool has_counts = dp_counts_in(state->now.round, p->metrics_every, p->rounds);
+    const dp_update_shape shape = {t->coordinates, t->probe, t->update_bits, has_counts ? p->metrics_cells : 0};
     return dp_update_size(&shape);
 }
 
@@ -391,15 +393,21 @@ static void make_plans(void)
     static const struct {
         const char *name, *rate, *noise;
         unsigned steps;
-    } terms[N_PLANS] = {{"one", "0.5", "2.5", 2}, {"two", "0.1", "1.1", 3}, {"three", "1", "9", 1}};
+        const char *phases; /* before the main part: dearer than it, cheaper, some of each */
+    } terms[N_PLANS] = {
+        {"one", "0.5", "2.5", 2, "[phase dear]\nrounds = 3\nlearn = all\nclip_norm = 2\nnoise_multiplier = 1.9\n"},
+        {"two", "0.1", "1.1", 3, "[phase cheap]\nrounds = 4\nlearn = all\nclip_norm = 1\nnoise_multiplier = 6\n"},
+        {"three", "1", "9", 1,
+         "[phase dear]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 4\n[metrics]\nevery = 5\nnoise_multiplier = 40\n"
+         "[phase cheap]\nrounds = 2\nlocal_steps = 3\nlearn = all\nclip_norm = 1\nnoise_multiplier = 30\n"}};
     for (uint32_t i = 0; i < N_PLANS; i++) {
-        char ini[800];
+        char ini[1200];
         fl_err err;
         snprintf(ini, sizeof ini,
                  "[study]\nname = %s\nclasses = a, b\n[input]\nshape = 1x8x8\n[model]\narchitecture = linear\n"
                  "[rounds]\ncount = 12\nlocal_steps = %u\nquorum = 1\n[privacy]\nepsilon = 12\ndelta = 0.00001\n"
-                 "sampling_rate = %s\nnoise_multiplier = %s\nclip_norm = 1\n",
-                 terms[i].name, terms[i].steps, terms[i].rate, terms[i].noise);
+                 "sampling_rate = %s\nnoise_multiplier = %s\nclip_norm = 1\n%s",
+                 terms[i].name, terms[i].steps, terms[i].rate, terms[i].noise, terms[i].phases);
         assert_ok(nn_plan_from_study(&plans[i], ini, "test", ".", &err), err);
         fl_buf_init(&texts[i], NN_PLAN_MAX_BYTES);
         assert_ok(nn_plan_write(&texts[i], &plans[i], &err), err);
@@ -417,6 +425,7 @@ static void begin(schedule *s, uint64_t seed)
     for (uint32_t i = 0; i < N_SETS; i++) {
         node_policy_for_memory(&s->policies.list[i], "4", "0.00001", 100 + 50 * i);
         s->policies.list[i].min_cohort = 1;
+        strcpy(s->policies.list[i].releases, "update+metrics");
         s->policies.list[i].rungs = 2;
         s->policies.list[i].renyi_order = 6 + (uint32_t)fl_rng_below(&s->rng, 8) * (seed % 2);
         strcpy(s->policies.list[i].max_sampling_rate, "1");
