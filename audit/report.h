@@ -45,7 +45,7 @@ typedef struct report_study {
     uint32_t first_round, last_round, cohort_least;
     uint64_t first_seq, last_seq;
     char t_first[24], t_last[24];
-    bool has_terms, terms_changed;
+    bool has_terms, terms_changed, has_phases; /* phases: its plan has terms that change from phase to phase */
     char mechanism[DP_NAME_SIZE], sampling_rate[DP_NAME_SIZE], clip_norm[DP_NAME_SIZE], noise_multiplier[DP_NAME_SIZE];
     uint32_t local_steps;
     double rdp;           /* all its charges, at the filter's order */

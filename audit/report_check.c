@@ -61,7 +61,7 @@ void report_check(audit_doc *d, const report *r)
                   audit_show(first->name).text);
     audit_doc_add(d, DOC_CODE, DOC_PLAIN, "cordon-audit witness check STORE LATER.jsonl");
     const report_hospital *h = r->n_hospitals > 0 ? r->hospitals[0] : NULL;
-    if (h && h->n_studies > 0 && h->studies[0].has_terms) {
+    if (h && h->n_studies > 0 && h->studies[0].has_terms && !h->studies[0].has_phases) {
         const report_study *s = &h->studies[0];
         audit_doc_add(
             d, DOC_PARA, DOC_PLAIN,

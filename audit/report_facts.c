@@ -219,11 +219,13 @@ static size_t study_of(report_hospital *h, const char *name)
     return h->n_studies++;
 }
 
-static void take_terms(report_study *s, const dp_entry *e, double cost)
+/* planned: the plan has phases, whose terms were approved with it (the replay finds others). */
+static void take_terms(report_study *s, const dp_entry *e, double cost, bool planned)
 {
-    s->terms_changed |= s->has_terms && (strcmp(s->plan_hash, e->plan_hash) != 0 ||
-                                         strcmp(s->noise_multiplier, e->noise_multiplier) != 0 ||
-                                         strcmp(s->sampling_rate, e->sampling_rate) != 0 || s->local_steps != e->steps);
+    const bool same = strcmp(s->noise_multiplier, e->noise_multiplier) == 0 &&
+                      strcmp(s->sampling_rate, e->sampling_rate) == 0 && s->local_steps == e->steps;
+    s->terms_changed |= s->has_terms && (strcmp(s->plan_hash, e->plan_hash) != 0 || (!same && !planned));
+    s->has_phases |= planned;
     if (s->last_round > 0 && e->round > s->last_round + 1)
         s->n_missing += e->round - s->last_round - 1;
     COPY(s->plan_hash, e->plan_hash);
@@ -256,6 +258,12 @@ static void take_state(report_hospital *h, report_study *s, const dp_entry *e, r
     s->n_open += state < DP_DEBIT_ACKED;
 }
 
+static bool has_phases(const report_hospital *h, const dp_entry *e)
+{
+    const dp_approval *plan = dp_replay_approval(h->file.evidence.replay, e->study, e->plan_hash);
+    return plan && plan->n_terms > 1;
+}
+
 static fl_code take_charge(report_hospital *h, const dp_entry *e, uint64_t line, fl_err *err)
 {
     const audit_budget *budgets = h->file.evidence.budgets;
@@ -278,7 +286,7 @@ static fl_code take_charge(report_hospital *h, const dp_entry *e, uint64_t line,
     c->round = e->round;
     c->study = (uint16_t)at;
     if (s && e->kind == DP_RESERVE)
-        take_terms(s, e, cost);
+        take_terms(s, e, cost, has_phases(h, e));
     if (e->kind == DP_RESERVE)
         take_state(h, s, e, c);
     else

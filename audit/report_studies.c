@@ -75,7 +75,9 @@ static void add_mechanisms(audit_doc *d, const report_hospital *h)
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", s->name);
         audit_doc_add(d, DOC_CELL, s->terms_changed ? DOC_CARE : DOC_PLAIN, "%s%s",
                       s->has_terms ? name_of(s->mechanism) : "none yet",
-                      s->terms_changed ? " (terms changed on the way; these are the last round's)" : "");
+                      s->terms_changed ? " (terms changed on the way; these are the last round's)"
+                      : s->has_phases  ? " (each phase of the plan has terms of its own; these are the last round's)"
+                                       : "");
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", s->sampling_rate);
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", s->noise_multiplier);
         audit_doc_add(d, DOC_CELL, DOC_PLAIN, "%s", s->clip_norm);

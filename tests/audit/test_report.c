@@ -3,6 +3,7 @@
 #include "audit/report.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "privacy/budget.h"
 #include "tests/audit/well_formed.h"
 #include "tests/privacy/ledger_maker.h"
 
@@ -353,6 +354,35 @@ static void other_releases_and_restores_are_shown(void **state)
     expect_well_formed();
 }
 
+/* Phases that were approved with their terms are no surprise on the way. */
+static void a_plan_with_phases_is_no_change_of_terms(void **state)
+{
+    (void)state;
+    static const dp_kind kinds[] = {DP_GENESIS, DP_POLICY, DP_APPROVE_PLAN, DP_RESERVE, DP_BURN, DP_RESERVE, DP_BURN};
+    static dp_entry e;
+    ledger_maker m;
+    maker_init(&m, "north", 3);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        maker_entry(&m, &e, kinds[i]);
+        e.n_terms = 2;
+        e.terms[0].rounds = 1;
+        e.terms[1] = e.terms[0];
+        e.terms[1].noise_variance = dp_variance_for(2000000, e.clip_units);
+        e.round = i < 5 ? 1 : 2;
+        debit_of(e.debit, e.round);
+        if (i >= 5) {
+            e.noise_variance = e.terms[1].noise_variance;
+            SET(e.noise_multiplier, "2");
+        }
+        maker_add(&m, &e);
+    }
+    put_ledger(&m, "l.jsonl");
+    assert_int_equal(RUN(path_of("l.jsonl")), 0);
+    expect("each phase of the plan has terms of its own");
+    expect_none("terms changed on the way");
+    expect_well_formed();
+}
+
 /* Whatever verify finds, report tells: the same words, entry and reason; first of all that there is something. */
 static void a_ledger_that_does_not_verify_says_so_first(void **state)
 {
@@ -622,6 +652,7 @@ int main(void)
         cmocka_unit_test(marks_that_do_not_match_do_no_harm),
         cmocka_unit_test_teardown(every_red_kind_is_explained, empty_dir),
         cmocka_unit_test_teardown(other_releases_and_restores_are_shown, empty_dir),
+        cmocka_unit_test_teardown(a_plan_with_phases_is_no_change_of_terms, empty_dir),
         cmocka_unit_test_teardown(a_ledger_that_does_not_verify_says_so_first, empty_dir),
         cmocka_unit_test_teardown(several_hospitals_add_up, empty_dir),
         cmocka_unit_test_teardown(a_coordinators_ledger_tells_of_the_others, empty_dir),
