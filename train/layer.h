@@ -43,7 +43,7 @@ typedef struct nn_pass {
     float *kept;      /* n_kept floats: run fills them, back finds them */
     float *scratch;   /* n_scratch floats, of any value */
     uint64_t key;     /* training: a number drawn for (patient, image, step, layer), for dropout */
-    bool is_training; /* false: prediction; kept need not be filled */
+    bool is_training; /* false: prediction, or a look at one: dropout does nothing, in run and in back */
 } nn_pass;
 
 typedef struct nn_layer_kind {

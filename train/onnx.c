@@ -148,13 +148,23 @@ static void put_maxpool(onnx_model *m, const nn_layer *l, const char *y)
     onnx_close(&m->graph);
 }
 
+/* Padding is a node of its own: OpenCV 4.6 takes no notice of count_include_pad. It is said nevertheless, because
+ * onnxruntime puts the two nodes together again. */
 static void put_avgpool(onnx_model *m, const nn_layer *l, const char *y)
 {
-    char x[ONNX_NAME];
+    char x[ONNX_NAME], pads[ONNX_NAME], padded[ONNX_NAME];
     const char *in = input_as(m, x, l, 0, false);
+    nn_layer bare = *l;
+    bare.pad = 0;
+    if (l->pad > 0) {
+        onnx_integers(&m->graph, onnx_name(pads, l, "/pads"), 8,
+                      (int64_t[]){0, 0, l->pad, l->pad, 0, 0, l->pad, l->pad});
+        onnx_node(&m->graph, "Pad", onnx_name(padded, l, "/padded"), in, pads);
+        in = padded;
+    }
     onnx_open(&m->graph, "AveragePool", y);
     onnx_in(&m->graph, in);
-    window(&m->graph, l);
+    window(&m->graph, &bare);
     onnx_int(&m->graph, "count_include_pad", 1);
     onnx_close(&m->graph);
 }

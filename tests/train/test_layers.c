@@ -377,6 +377,9 @@ static void a_long_vector_has_unit_length_and_a_vanishing_one_does_not_explode(v
         for (size_t i = 0; i < 100; i++)
             squares += (double)b.pass.y.at[i] * b.pass.y.at[i];
         assert_true(fabs(sqrt(squares) - expected[k]) < 1e-6);
+        b.layer->kind->back(b.layer, &b.pass);
+        for (size_t i = 0; lengths[k] < 1e-6 && i < 100; i++) /* there it multiplies by 1e6 and no more */
+            assert_true(fabsf(b.pass.dx[0].at[i] - 1e6f * b.r.at[i]) <= 1e-6f * fabsf(1e6f * b.r.at[i]));
     }
     teardown(&b);
 }

@@ -113,7 +113,8 @@ static void huge_logits_have_finite_losses_and_slopes(void **state)
                 assert_true(d[i] == (float)(i == 0) - (float)(i == label));
         }
     }
-    float d[2], sure[2] = {40, -40};
+    float d[2], sure[2] = {40, -40}, equal[2] = {1e20f, 1e20f};
+    assert_true(fabs(nn_loss_softmax(d, equal, 2, 0, NULL) - log(2)) < 1e-15);
     assert_true(nn_loss_binary(d, sure, 2, 1, NULL) > 4e-18); /* log1p(exp(-40)), not 0 */
     assert_true(nn_logistic(-700) > 0 && nn_logistic(700) == 1 && nn_logistic(-1e308) == 0 && nn_logistic(0) == 0.5);
 }
