@@ -18,6 +18,7 @@
 #define STUDY_MAX    65536
 #define OUTCOME_MAX  ((size_t)4 << 20)
 #define TRAINERS_MAX ((uint64_t)1 << 28) /* floats of gradients in all trainers together, or one is kept at a time */
+#define HOUR_MS      ((int64_t)1000 * 3600)
 #define WORLD_MS     ((int64_t)1000 * 3600 * 24 * 365)
 
 typedef struct federation {
@@ -254,6 +255,7 @@ static fl_code open_world(federation *f, sim_world **w, fl_err *err)
                                      .multi = f->plan->multi,
                                      .dir = sim_state_is_kept(&f->state) ? f->state.dir : NULL,
                                      .stop = f->options->stop,
+                                     .patience_ms = 5000 * (int64_t)f->plan->deadline_s + HOUR_MS,
                                      .train = train,
                                      .ctx = f,
                                      .progress = round_closed};
@@ -276,6 +278,12 @@ static fl_code private_world(federation *f, sim_result *out, fl_err *err)
         sim_bar_begin(&f->bar, "federation", "round", f->plan->rounds, done, f->hospitals.n);
         rc = sim_world_run(w, WORLD_MS, err);
         sim_bar_end(&f->bar);
+        if (rc == FL_EREFUSED)
+            rc = fl_fail(err, rc,
+                         "round %u of %u does not reach its quorum (%s): has a hospital spent its budget? A training "
+                         "that was cut"
+                         " short is charged: [privacy] allowance_rounds leaves room for some",
+                         f->round, f->plan->rounds, err->text);
     }
     if (rc == FL_EBUSY)
         rc = fl_fail(err, rc, "stopped in round %u of %u", f->round, f->plan->rounds);

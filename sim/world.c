@@ -540,9 +540,13 @@ static fl_code put_down(sim_world *w, fl_err *err)
 fl_code sim_world_run(sim_world *w, int64_t until_ms, fl_err *err)
 {
     uint32_t rounds = rounds_done(w);
+    int64_t closed_ms = w->now_ms;
     while (w->n_heap > 0 && !finished(w)) {
         if (is_stopped(w))
             return put_down(w, err);
+        if (w->config.patience_ms > 0 && w->now_ms - closed_ms > w->config.patience_ms)
+            return fl_fail(err, FL_EREFUSED, "world: no round closed for %lld virtual seconds",
+                           (long long)(w->config.patience_ms / 1000));
         if (w->heap[0].at_ms > until_ms)
             return fl_fail(err, FL_EREFUSED, "world: not finished after %lld virtual seconds",
                            (long long)(until_ms / 1000));
@@ -558,9 +562,11 @@ fl_code sim_world_run(sim_world *w, int64_t until_ms, fl_err *err)
         }
         deliver(w, &e);
         free(e.bytes);
-        if (w->config.progress && w->host && rounds_done(w) != rounds) {
+        if (w->host && rounds_done(w) != rounds) {
             rounds = rounds_done(w);
-            w->config.progress(w->config.ctx, coord_host_state(w->host));
+            closed_ms = w->now_ms;
+            if (w->config.progress)
+                w->config.progress(w->config.ctx, coord_host_state(w->host));
         }
     }
     check_all(w);

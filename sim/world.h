@@ -42,6 +42,7 @@ typedef struct sim_world_config {
     /* May be NULL. When it is set, trainings that ended are put on disk and nothing else is done: sim_world_run answers
      * FL_EBUSY, and a world in a folder can go on later. */
     const atomic_bool *stop;
+    int64_t patience_ms; /* without a closed round for so long, a world ends (FL_EREFUSED); 0: for ever */
     sim_faults faults;
     /* Makes the update of a node as an object in its store. Called once for each TRAIN. */
     fl_code (*train)(void *ctx, uint32_t node, const node_training *what, fl_objects *objects, fl_hash *hash,

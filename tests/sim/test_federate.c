@@ -6,6 +6,7 @@
 #include "node/worker.h"
 #include "sim/federate.h"
 #include "tests/base/test.h"
+#include "tests/node/images.h"
 #include "train/server.h"
 
 #include <signal.h>
@@ -96,19 +97,26 @@ static void write_idx(const char *images, const char *labels)
     write_file(labels, l, sizeof l);
 }
 
+static void write_study(unsigned quorum, unsigned allowance)
+{
+    char ini[600];
+    snprintf(ini, sizeof ini,
+             "[study]\nname = s\nclasses = 0, 1\n[input]\nshape = 1x8x8\n[model]\narchitecture = linear\n"
+             "[rounds]\ncount = 4\nquorum = %u\ndeadline_s = 60\n[privacy]\nepsilon = 8\ndelta = 1e-5\n"
+             "sampling_rate = 1\nallowance_rounds = %u\n",
+             quorum, allowance);
+    write_file("s.ini", ini, strlen(ini));
+}
+
 static int begin(void **unused)
 {
-    static const char ini[] =
-        "[study]\nname = s\nclasses = 0, 1\n[input]\nshape = 1x8x8\n[model]\narchitecture = linear\n"
-        "[rounds]\ncount = 4\nquorum = 2\ndeadline_s = 60\n[privacy]\nepsilon = 8\ndelta = 1e-5\nsampling_rate = 1\n"
-        "allowance_rounds = 4\n";
     (void)unused;
     snprintf(dir, sizeof dir, "/tmp/cordon-federate-XXXXXX");
     if (!mkdtemp(dir))
         return 1;
     snprintf(study, sizeof study, "%s/s.ini", dir);
     snprintf(state, sizeof state, "%s/state", dir);
-    write_file("s.ini", ini, sizeof ini - 1);
+    write_study(2, 4);
     write_idx("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
     write_idx("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
     memset(calls, 0, sizeof *calls);
@@ -324,6 +332,53 @@ static void another_run_does_not_enter_the_folder(void **unused)
     assert_says(err, "the data are not those that the run began with");
 }
 
+/* Without room for a burned debit the hospital is out, and the study cannot reach its quorum: said, not waited for. */
+static void a_budget_without_room_for_a_kill_is_said(void **unused)
+{
+    (void)unused;
+    sim_federate_options o = usual();
+    write_study(HOSPITALS, 0);
+    assert_int_equal(run_once(&o, 5, KILL_AFTER), -SIGKILL);
+    calls->at = 0;
+    assert_int_equal(try_it(&o), FL_EREFUSED);
+    assert_says(err, "round 4 of 4 does not reach its quorum");
+    assert_says(err, "allowance_rounds");
+}
+
+/* Sets of classes from a manifest to a result, with noised counts on the way. */
+static void sets_of_classes_go_the_whole_way(void **unused)
+{
+    (void)unused;
+    static const char ini[] =
+        "[study]\nname = s\nlabels = multi\nclasses = mass, fluid, air\n[input]\nshape = 1x8x8\n[model]\n"
+        "architecture = linear\n[rounds]\ncount = 2\nquorum = 2\ndeadline_s = 60\n[privacy]\nepsilon = 8\n"
+        "delta = 1e-5\nsampling_rate = 1\n[metrics]\nevery = 1\nwhat = histogram+classes\n";
+    static const char *const labels[] = {"mass|fluid", "none", "air", "fluid", "air|mass|fluid", "mass"};
+    char manifest[2000] = "file,label,patient_id,hospital,split\n", path[5000];
+    for (unsigned i = 0; i < 24; i++) {
+        snprintf(path, sizeof path, "%s/%u.png", dir, i);
+        make_png(path, 12, i + 1);
+        snprintf(manifest + strlen(manifest), sizeof manifest - strlen(manifest), "%u.png,%s,p%u,%s,%s\n", i,
+                 labels[i % 6], i, i % 4 < 2 ? "east" : "west", i < 12 ? "train" : "test");
+    }
+    write_file("manifest.csv", manifest, strlen(manifest));
+    write_file("s.ini", ini, sizeof ini - 1);
+    sim_federate_options o = usual();
+    o.n_hospitals = 0;
+    o.no_local = false;
+    o.state = NULL;
+    sim_outcome out;
+    assert_ok(sim_federate(&out, &o, &err), err);
+    const char *json = fl_buf_text(&out.json);
+    assert_non_null(strstr(json, "\"metric\":\"auroc\""));
+    assert_non_null(strstr(json, "\"audit\":\"verified\""));
+    assert_non_null(strstr(json, "\"classes\":[\"mass\",\"fluid\",\"air\"]"));
+    assert_null(strstr(json, "confusion"));
+    assert_null(strstr(json, "\"global\":null"));
+    assert_null(strstr(json, "\"local\":[null"));
+    sim_outcome_fini(&out);
+}
+
 int main(void)
 {
     setenv("FL_LOG_LEVEL", "error", 0);
@@ -337,6 +392,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_privacy_it_ends_with_the_same_bits, begin, end),
         cmocka_unit_test_setup_teardown(what_is_finished_is_printed_again, begin, end),
         cmocka_unit_test_setup_teardown(another_run_does_not_enter_the_folder, begin, end),
+        cmocka_unit_test_setup_teardown(a_budget_without_room_for_a_kill_is_said, begin, end),
+        cmocka_unit_test_setup_teardown(sets_of_classes_go_the_whole_way, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
