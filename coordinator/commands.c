@@ -81,12 +81,15 @@ static fl_code read_study(given_study *g, const char *path, fl_err *err)
         return fl_fail(err, FL_EFORMAT, "%.64s...: path too long", path);
     strcpy(copy, path);
     const char *dir = dirname(copy);
+    bool is_open = false;
     fl_buf_init(&text, STUDY_TEXT_MAX);
     fl_code rc = fl_file_read(&text, path, err);
     if (rc == FL_OK && memchr(fl_buf_text(&text), 0, text.size))
         rc = fl_fail(err, FL_EFORMAT, "%s: is not a text", path);
     if (rc == FL_OK)
         rc = nn_plan_from_study(&g->plan, fl_buf_text(&text), path, dir, err);
+    if (rc == FL_OK && (rc = nn_study_is_open(&is_open, fl_buf_text(&text), path, err)) == FL_OK && is_open)
+        rc = fl_fail(err, FL_EREFUSED, "%s: [simulation] privacy = no is for cordon-sim alone", path);
     if (rc == FL_OK)
         rc = nn_study_pretrained(pretrained, fl_buf_text(&text), path, dir, err);
     if (rc == FL_OK && pretrained[0])

@@ -83,6 +83,22 @@ fl_code sim_pretrained_load(fl_buf *bytes, const char *study, fl_err *err)
     return rc;
 }
 
+/* o->open, when the study says so. */
+static fl_code look_for_privacy(sim_federate_options *o, fl_err *err)
+{
+    fl_buf text;
+    bool is_open = false;
+    fl_buf_init(&text, STUDY_MAX);
+    fl_code rc = fl_file_read(&text, o->study, err);
+    if (rc == FL_OK)
+        rc = nn_study_is_open(&is_open, fl_buf_text(&text), o->study, err);
+    o->open |= is_open;
+    fl_buf_fini(&text);
+    return rc == FL_OK && o->open && o->ledgers
+               ? fl_fail(err, FL_EFORMAT, "--keep-ledgers: without privacy there are none")
+               : rc;
+}
+
 static fl_code declare(sim_hospitals *h, const char *study, bool is_part, fl_err *err)
 {
     nn_declared *list = calloc(NN_PLAN_MAX_SITES, sizeof *list);
@@ -581,8 +597,9 @@ static fl_code say_how_to_go_on(const federation *f, fl_err *err)
                : fl_fail(err, FL_EBUSY, "%s: nothing of it was kept: with --state DIR the next run goes on", err->text);
 }
 
-fl_code sim_federate(sim_outcome *out, const sim_federate_options *options, fl_err *err)
+fl_code sim_federate(sim_outcome *out, const sim_federate_options *given, fl_err *err)
 {
+    sim_federate_options copy = *given, *options = &copy;
     federation *f = calloc(1, sizeof *f);
     fl_buf_init(&out->text, OUTCOME_MAX);
     fl_buf_init(&out->json, OUTCOME_MAX);
@@ -595,6 +612,8 @@ fl_code sim_federate(sim_outcome *out, const sim_federate_options *options, fl_e
     f->began_ms = fl_clock_mono_ms();
     fl_buf_init(&f->pretrained, NN_PRETRAINED_MAX_BYTES);
     fl_code rc = sim_plan_load(f->plan, options->study, options->has_seed, options->seed, err);
+    if (rc == FL_OK)
+        rc = look_for_privacy(options, err);
     if (rc == FL_OK)
         rc = sim_pretrained_load(&f->pretrained, options->study, err);
     if (rc == FL_OK) {

@@ -133,12 +133,42 @@ static const char densenet[] = "conv 7x7 24 stride 2 pad 3 nobias as conv0\n"
     "globalpool\n"
     "linear classes as classifier\n";
 
+/* Tramer and Boneh 2021; `centre` is learned in a phase of its own, as the mean of the features */
+static const char scattering[] = "scattering 4 8 mirror as features\n"
+                                 "centre as centre\n"
+                                 "unit\n"
+                                 "linear classes as head\n";
+
+/* The same for drawings of 28x28 */
+static const char scattering_drawn[] = "scattering 2 8 groups 27 as features\n"
+                                       "centre as centre\n"
+                                       "unit\n"
+                                       "linear classes as head\n";
+
+/* A small learned stage that reads the features' channels at each place */
+static const char scattering_cnn[] = "scattering 4 8 mirror as features\n"
+                                     "centre as centre\n"
+                                     "unit as unit\n"
+                                     "conv 1x1 24 as mix\n"
+                                     "groupnorm 4 as norm\n"
+                                     "tanh\n"
+                                     "linear classes as head\n";
+
 static const struct {
     const char *name, *spec;
-} known[] = {{"cnn-small", cnn_small}, {"cnn-tiny", cnn_tiny}, {"cnn-tanh", cnn_tanh}, {"linear", linear},
-             {"resnet18", resnet18},   {"wrn16-4", wrn16_4},   {"densenet", densenet}};
+} known[] = {{"cnn-small", cnn_small},
+             {"cnn-tiny", cnn_tiny},
+             {"cnn-tanh", cnn_tanh},
+             {"linear", linear},
+             {"resnet18", resnet18},
+             {"wrn16-4", wrn16_4},
+             {"densenet", densenet},
+             {"scattering", scattering},
+             {"scattering-drawn", scattering_drawn},
+             {"scattering-cnn", scattering_cnn}};
 
-const char nn_architecture_names[] = "cnn-small, cnn-tiny, cnn-tanh, linear, resnet18, wrn16-4, densenet";
+const char nn_architecture_names[] = "cnn-small, cnn-tiny, cnn-tanh, linear, resnet18, wrn16-4, densenet, "
+                                     "scattering, scattering-drawn, scattering-cnn";
 
 const char *nn_architecture_name(size_t index)
 {

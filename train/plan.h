@@ -134,6 +134,8 @@ typedef struct nn_declared {
 } nn_declared;
 fl_code nn_study_declared(nn_declared list[NN_PLAN_MAX_SITES], uint32_t *n, const char *text, const char *name,
                           fl_err *err) FL_MUST_USE;
+/* [simulation] privacy = no: what `cordon-sim federate` does without noise and ledgers. No part of the plan. */
+fl_code nn_study_is_open(bool *is_open, const char *text, const char *name, fl_err *err) FL_MUST_USE;
 /* The commented sample of a study: every key with its sentence, range and default. */
 void nn_study_sample(fl_buf *out);
 fl_code nn_plan_parse(nn_plan *plan, const char *json, size_t n, fl_err *err) FL_MUST_USE;

@@ -55,7 +55,7 @@ typedef struct study {
     nn_decimal local_rate, server_rate, momentum, weight_decay;
     nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm, metrics_noise;
     char what[64];
-    bool mirror;
+    bool mirror, simulates_privacy;
     uint32_t n_phases;
     study_phase phases[PHASES];
 } study;
@@ -103,6 +103,7 @@ static const fl_config_row rows[] = {
     {"metrics", "what", FL_CONFIG_TEXT, AT(what), 1, 63, "histogram+classes", NULL, "of histogram (scores on the validation split: AUROC), classes (patients per class) and quality (images per patient, contrast), joined by +", false},
     {"metrics", "bins", FL_CONFIG_INT, AT(bins), 2, 64, "10", NULL, "of a score histogram: more are finer and hold more noise", false},
     {"metrics", "noise_multiplier", FL_CONFIG_DECIMAL, AT(metrics_noise), 3, 1000, "auto", NULL, "noise on each count; auto: what a tenth of the study's budget buys, at least 3", true},
+    {"simulation", "privacy", FL_CONFIG_BOOL, AT(simulates_privacy), 0, 0, "yes", NULL, "cordon-sim alone; no: neither noise nor ledgers, for comparison. A coordinator refuses such a study", false},
     {"simulation", "declared", FL_CONFIG_TEXT, AT(declared), 0, 3499, "", NULL, "cordon-sim alone: patients that each hospital's policy would declare, NAME:COUNT with commas; a real hospital types its own into policy.ini", false},
     {"privacy", "noise_probe", FL_CONFIG_INT, AT(noise_probe), 0, 1 << 20, "auto", NULL, "integers of each update that hold noise alone, for auditors; auto: a quarter of the weights, at most 4096", true},
 };
@@ -791,6 +792,17 @@ fl_code nn_study_declared(nn_declared list[NN_PLAN_MAX_SITES], uint32_t *n, cons
             memcpy(list[i].hospital, words[i], sizeof list[i].hospital);
     }
     free(words);
+    free(s);
+    return rc;
+}
+
+fl_code nn_study_is_open(bool *is_open, const char *text, const char *name, fl_err *err)
+{
+    study *s = calloc(1, sizeof *s);
+    if (!s)
+        return fl_fail(err, FL_EENV, "%s: out of memory", name);
+    fl_code rc = read_study(s, text, name, err);
+    *is_open = rc == FL_OK && !s->simulates_privacy;
     free(s);
     return rc;
 }

@@ -253,7 +253,8 @@ static void studies_that_ask_for_what_is_not_there_are_refused_in_words(void **s
     refused_study("[study]\n", "hospitals = A,, B", "hospitals: expected");
     replaced_study("optimiser = momentum", "optimiser = adamw", "one of sgd|momentum|adam");
     replaced_study("architecture = cnn-tiny", "architecture = alexnet",
-                   "use cnn-small, cnn-tiny, cnn-tanh, linear, resnet18, wrn16-4, densenet or file:PATH");
+                   "use cnn-small, cnn-tiny, cnn-tanh, linear, resnet18, wrn16-4, densenet, scattering, "
+                   "scattering-drawn, scattering-cnn or file:PATH");
     replaced_study("architecture = cnn-tiny", "architecture = cnn-tny", "did you mean cnn-tiny?");
     replaced_study("architecture = cnn-tiny", "architecture = file:no-such-file.txt", "no-such-file.txt");
     replaced_study("shape = 1x32x32", "shape = 2x32x32", "1 or 3 channels");

@@ -189,9 +189,12 @@ static void named_architectures_build_and_have_their_size(void **state)
         uint32_t channels, side, classes;
         size_t n_weights;
     } table[] = {
-        {"cnn-small", 1, 64, 4, 241124}, {"cnn-tiny", 1, 32, 2, 6412},     {"cnn-tanh", 1, 64, 2, 46226},
-        {"linear", 1, 64, 4, 4100},      {"resnet18", 1, 64, 4, 11172292}, {"resnet18", 3, 224, 1000, 11689512},
-        {"wrn16-4", 3, 32, 10, 2748890}, {"densenet", 1, 64, 4, 102760},
+        {"cnn-small", 1, 64, 4, 241124},     {"cnn-tiny", 1, 32, 2, 6412},
+        {"cnn-tanh", 1, 64, 2, 46226},       {"linear", 1, 64, 4, 4100},
+        {"resnet18", 1, 64, 4, 11172292},    {"resnet18", 3, 224, 1000, 11689512},
+        {"wrn16-4", 3, 32, 10, 2748890},     {"densenet", 1, 64, 4, 102760},
+        {"scattering", 1, 64, 2, 20018},     {"scattering-drawn", 1, 28, 10, 43669},
+        {"scattering-cnn", 1, 64, 2, 17522},
     };
     size_t n_names = 0;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
