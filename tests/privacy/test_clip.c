@@ -205,6 +205,36 @@ static void removing_a_patient_removes_exactly_its_vector(void **state)
     }
 }
 
+/* AUTO-S: R |g| / (|g| + 0.01) long, but for the truncation of d values; nothing is nothing, and broken is nothing. */
+static void automatic_clipping_gives_every_gradient_nearly_the_same_length(void **state)
+{
+    (void)state;
+    static float g[MAX_D];
+    static int32_t z[MAX_D];
+    const uint32_t units = 1u << 20;
+    fl_rng r;
+    fl_rng_init(&r, 12, 0);
+    for (int i = 0; i < 20000; i++) {
+        const size_t d = 1 + fl_rng_below(&r, 30);
+        double squares = 0;
+        random_gradient(g, d, &r);
+        for (size_t k = 0; k < d; k++)
+            squares += (double)g[k] * g[k];
+        dp_clip_piece(z, g, d, dp_clip_scale_automatic(squares, units, 0));
+        const u128 square = dp_grid_sqnorm(z, d);
+        const double expected = units * sqrt(squares) / (sqrt(squares) + DP_CLIP_STABILITY);
+        assert_true(dp_clip_holds(square, units));
+        assert_true(sqrt((double)square) <= expected + 1e-3 &&
+                    sqrt((double)square) >= expected - sqrt((double)d) - 1e-3);
+    }
+    assert_true(dp_clip_scale_automatic(INFINITY, units, 0) == 0 && dp_clip_scale_automatic(NAN, units, 0) == 0);
+    memset(g, 0, sizeof g);
+    dp_clip_piece(z, g, MAX_D, dp_clip_scale_automatic(0, units, 0));
+    assert_true(dp_grid_sqnorm(z, MAX_D) == 0);
+    assert_true(dp_clip_scale_automatic(1, units, 1) < dp_clip_scale_automatic(1, units, 0));
+    assert_true(dp_clip_holds((u128)units * units, units) && !dp_clip_holds((u128)units * units + 1, units));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +242,7 @@ int main(void)
         cmocka_unit_test(values_are_the_scaled_gradient_cut_toward_zero),
         cmocka_unit_test(a_gradient_inside_the_clip_is_only_rounded),
         cmocka_unit_test(anything_not_finite_becomes_zero_in_silence),
+        cmocka_unit_test(automatic_clipping_gives_every_gradient_nearly_the_same_length),
         cmocka_unit_test(huge_and_tiny_values_are_safe),
         cmocka_unit_test(a_vector_that_rounding_made_too_long_is_made_again),
         cmocka_unit_test(a_wrong_norm_is_caught_by_the_integer_check),

@@ -52,6 +52,7 @@ static enum {
 
 static uint32_t n_images_of_canary, n_real_patients, n_declared;
 static fl_csprng dice; /* of the faults */
+static int n_refused;  /* so many vectors are too long, whatever they are */
 
 /* --- in front of the training's functions -------------------------------------------------------------------------- */
 
@@ -125,6 +126,10 @@ bool __wrap_dp_clip_holds(unsigned __int128 square, uint32_t clip_units)
 {
     if (broken == NO_CLIP || broken == CLIP_PER_IMAGE || broken == CLIP_PER_TENSOR || broken == CLIP_TWICE_AS_LONG)
         return true;
+    if (n_refused > 0) {
+        n_refused--;
+        return false;
+    }
     return __real_dp_clip_holds(square, clip_units);
 }
 
@@ -562,6 +567,33 @@ static void a_clip_of_images_instead_of_patients_is_found(void **state)
     assert_false(nobody_weighs_more_than_the_clip(10));
 }
 
+/* A vector that stays too long leaves the sum as if its patient were not there, kept or in tiles; one that fits at the second
+ * attempt is in it with a scale that is smaller by 2^-40. */
+static void a_vector_that_stays_too_long_leaves_the_sum_to_the_bit(void **state)
+{
+    (void)state;
+    static int64_t without[128], with[128];
+    static const char *const ways[] = {"kept:1", "kept:4", "tiles:1", "tiles:4"};
+    for (size_t way = 0; way < 4; way++) {
+        setenv("CORDON_GRADIENTS", ways[way], 1);
+        for (int attempts = 0; attempts <= 4; attempts += 2) { /* 0: the first patient is not there at all */
+            hospital *h = open_hospital(8, 2, "1", 1, 1);
+            h->plan.is_private = false;
+            h->plan.noise_variance = 0;
+            for (uint32_t p = attempts == 0 ? 1 : 0; p < 9; p++)
+                admit(h, LOUD, p, p % 2, 1);
+            n_refused = attempts;
+            memcpy(with, release(h), sizeof with);
+            assert_int_equal(n_refused, 0);
+            if (attempts == 0)
+                memcpy(without, with, sizeof without);
+            assert_int_equal(memcmp(without, with, sizeof with) == 0, attempts != 2);
+            close_hospital(h);
+        }
+    }
+    unsetenv("CORDON_GRADIENTS");
+}
+
 static void batches_of_a_fixed_size_are_found(void **state)
 {
     (void)state;
@@ -621,6 +653,7 @@ int main(void)
         cmocka_unit_test_teardown(a_clip_that_is_twice_as_long_is_found, mend),
         cmocka_unit_test_teardown(a_clip_of_tensors_instead_of_the_whole_is_found, mend),
         cmocka_unit_test_teardown(a_clip_of_images_instead_of_patients_is_found, mend),
+        cmocka_unit_test(a_vector_that_stays_too_long_leaves_the_sum_to_the_bit),
         cmocka_unit_test_teardown(batches_of_a_fixed_size_are_found, mend),
         cmocka_unit_test_teardown(sampling_by_another_rate_is_found, mend),
         cmocka_unit_test_teardown(a_normaliser_taken_from_the_data_is_found, mend),
