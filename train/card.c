@@ -7,11 +7,12 @@
 
 /* --- what it is ------------------------------------------------------------------------------------------------ */
 
-static const char *released(const nn_plan *p)
+static const char *released(const nn_plan *p, uint32_t round)
 {
-    return p->average == NN_AVERAGE_NONE  ? "the weights after that round"
-           : p->average == NN_AVERAGE_EMA ? "the exponential mean of the weights over the rounds"
-                                          : "the mean of the weights over the last rounds";
+    const nn_average average = round == 0 ? NN_AVERAGE_NONE : nn_plan_phase(p, round)->average;
+    return average == NN_AVERAGE_NONE  ? "the weights after that round"
+           : average == NN_AVERAGE_EMA ? "the exponential mean of the weights over the rounds"
+                                       : "the mean of the weights over the last rounds";
 }
 
 static void write_head(fl_buf *out, const nn_card *c)
@@ -23,19 +24,23 @@ static void write_head(fl_buf *out, const nn_card *c)
                   p->multi ? ", for each of these, whether it is there:" : " which of these it shows:");
     for (uint32_t i = 0; i < p->n_classes; i++)
         fl_buf_printf(out, "%s %s", i ? "," : "", p->classes[i]);
-    fl_buf_printf(out, ".\nIt was learned by %zu hospital%s together; %s.\n\n", c->n_hospitals,
-                  c->n_hospitals == 1 ? "" : "s",
-                  p->is_private ? "the pictures never left them, and what did leave them was clipped and noised"
-                                : "WITHOUT PRIVACY: no noise was added, and the model may give away patients");
+    if (c->round == 0)
+        fl_buf_add_text(out, ".\nIt has learned nothing yet: these are the weights that training starts from.\n\n");
+    else
+        fl_buf_printf(out, ".\nIt was learned by %zu hospital%s together; %s.\n\n", c->n_hospitals,
+                      c->n_hospitals == 1 ? "" : "s",
+                      p->is_private ? "the pictures never left them, and what did leave them was clipped and noised"
+                                    : "WITHOUT PRIVACY: no noise was added, and the model may give away patients");
     fl_hex_encode(hex, c->hash.bytes, FL_HASH_SIZE);
     fl_buf_printf(out, "| | |\n|---|---|\n| file | %s (%s) |\n| SHA-256 of the file | `%s` |\n", c->file, c->format,
                   hex);
     fl_hex_encode(hex, p->hash.bytes, FL_HASH_SIZE);
     fl_buf_printf(out, "| SHA-256 of the plan | `%s` |\n| architecture | %s, %" PRIu32 " weights |\n", hex,
                   p->architecture, p->n_weights);
-    fl_buf_printf(out, "| what was released | %s |\n", released(p));
+    fl_buf_printf(out, "| what was released | %s |\n", released(p, c->round));
     if (p->initial[0])
-        fl_buf_printf(out, "| training started from | a file of weights, SHA-256 `%s` |\n", p->initial);
+        fl_buf_printf(out, "| training started from | a file of weights, SHA-256 `%s`: its licence counts too |\n",
+                      p->initial);
     fl_buf_add_text(out, "\n");
 }
 

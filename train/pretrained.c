@@ -100,7 +100,7 @@ static fl_code take_summed(taking *t, const nn_tensor *tensor, const nn_stored *
 {
     float *three = malloc(s->n_values * sizeof *three);
     if (!three)
-        return fl_fail(err, FL_EENV, "pretrained: out of memory");
+        return fl_fail(err, FL_EENV, "no memory for the weights to start from");
     fl_code rc = nn_stored_floats(three, s, err);
     const size_t kernel = (size_t)tensor->dims[2] * tensor->dims[3];
     for (size_t i = 0; i < tensor->size && rc == FL_OK; i++) {
@@ -165,11 +165,11 @@ static fl_code judge(const taking *t, fl_err *err)
                       t->first[0] ? (size_t)0 : t->n_taken, n, t->first[0] ? (size_t)0 : t->n_taken_weights,
                       nn_model_n_weights(t->model));
     if (t->first[0])
-        return fl_fail(err, FL_EREFUSED, "pretrained: does not fit the model: %s: the report has every difference",
+        return fl_fail(err, FL_EREFUSED, "the weights do not fit the model: %s: the report has every difference",
                        t->first);
     if (t->n_taken == 0)
         return fl_fail(err, FL_EREFUSED,
-                       "pretrained: no tensor has a name and a shape of the model: the report has them");
+                       "the weights do not fit the model: no tensor has a name and a shape of it: the report has them");
     return FL_OK;
 }
 
@@ -194,7 +194,7 @@ fl_code nn_pretrained_take(float *w, const nn_model *m, unsigned rules, const ui
     taking t = {.model = m, .file = &file, .rules = rules, .report = report};
     t.is_used = calloc(file.n + 1, sizeof *t.is_used);
     t.w = malloc(n_weights * sizeof *t.w);
-    fl_code rc = t.is_used && t.w ? FL_OK : fl_fail(err, FL_EENV, "pretrained: out of memory");
+    fl_code rc = t.is_used && t.w ? FL_OK : fl_fail(err, FL_EENV, "no memory for the weights to start from");
     if (rc == FL_OK) {
         memcpy(t.w, w, n_weights * sizeof *w);
         rc = take_all(&t, err);

@@ -133,7 +133,8 @@ fl_code nn_tensors_read(nn_tensors *t, const uint8_t *bytes, size_t n, fl_err *e
     for (int i = 0; i < 8 && n >= 8; i++)
         length |= (uint64_t)bytes[i] << (8 * i);
     if (n < 8 || length > NN_TENSORS_MAX_HEADER || length > n - 8)
-        return fl_fail(err, FL_EFORMAT, "safetensors: the length of the header does not fit the file: is it one?");
+        return fl_fail(err, FL_EFORMAT,
+                       "safetensors: the length of the header does not fit the file: is it a safetensors file?");
     const size_t n_data = n - 8 - (size_t)length;
     fl_code rc = fl_json_parse(&t->header, (const char *)bytes + 8, (size_t)length, "safetensors header", err);
     if (rc == FL_OK && !fl_json_is_object(t->header))

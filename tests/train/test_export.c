@@ -108,6 +108,14 @@ static void the_card_says_who_and_under_which_terms(void **state)
     expect(&card, "No figures were released");
     expect(&card, "1st and 99th percentile");
     fl_buf_fini(&card);
+    k->card.round = 0;
+    strcpy(k->plan.initial, "abcd");
+    assert_ok(nn_export_save(k->path, NN_EXPORT_ONNX, k->w, &k->card, &err), err);
+    read_file(&card, k->card_path);
+    expect(&card, "learned nothing yet");
+    expect(&card, "SHA-256 `abcd`");
+    fl_buf_fini(&card);
+    k->card.round = 20;
     k->plan.is_private = false;
     k->card.metrics = "    AUROC of pneumonia: 0.9\n";
     assert_ok(nn_export_save(k->path, NN_EXPORT_ONNX, k->w, &k->card, &err), err);
