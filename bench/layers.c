@@ -3,10 +3,10 @@
  * on the same work. Seconds of the thread's processor time.
  */
 #include "bench/bench.h"
+#include "bench/sgemm.h"
 
 #include "base/file.h"
 #include "base/rng.h"
-#include "train/gemm.h"
 #include "train/graph.h"
 #include "train/kernels.h"
 
@@ -155,7 +155,7 @@ static void blas_forward(place *p)
     const int pixels = (int)(c->out_h * c->out_w), k = (int)c->k, out = (int)c->shape.out;
     for (uint32_t i = 0; i < p->n; i++) {
         unfold(p, i);
-        nn_gemm(false, true, pixels, out, k, p->columns, k, p->flat_gradient, k, 0, p->memory[1], out);
+        bench_sgemm(false, true, pixels, out, k, p->columns, k, p->flat_gradient, k, 0, p->memory[1], out);
     }
 }
 
@@ -164,7 +164,7 @@ static void blas_weight_gradient(place *p)
     const nn_convolution *c = p->c;
     const int pixels = (int)(c->out_h * c->out_w), k = (int)c->k, out = (int)c->shape.out;
     for (uint32_t i = 0; i < p->n; i++) /* the columns are those of the forward pass */
-        nn_gemm(true, false, out, k, pixels, p->memory[1], out, p->columns, k, 0, p->gradient, k);
+        bench_sgemm(true, false, out, k, pixels, p->memory[1], out, p->columns, k, 0, p->gradient, k);
 }
 
 static void blas_input_gradient(place *p)
@@ -173,7 +173,7 @@ static void blas_input_gradient(place *p)
     const nn_conv_shape *s = &c->shape;
     const int pixels = (int)(c->out_h * c->out_w), k = (int)c->k, out = (int)s->out;
     for (uint32_t image = 0; image < p->n; image++) {
-        nn_gemm(false, false, pixels, k, out, p->memory[1], out, p->flat_gradient, k, 0, p->columns, k);
+        bench_sgemm(false, false, pixels, k, out, p->memory[1], out, p->flat_gradient, k, 0, p->columns, k);
         memset(p->memory[0] + image * p->x.image, 0, p->x.image * sizeof(float));
         const float *from = p->columns;
         for (uint32_t i = 0; i < c->out_h; i++) { /* folded back, into the halo too */
@@ -368,7 +368,8 @@ int bench_layers(fl_cli *cli)
         fl_json_set_text(j, "model", fl_cli_value(cli, "model"));
         fl_json_set_text(j, "input", fl_cli_value(cli, "input"));
         fl_json_set_text(j, "kernels", kernels);
-        fl_json_set_text(j, "openblas", nn_gemm_core());
+        bench_sgemm_start();
+        fl_json_set_text(j, "openblas", bench_sgemm_core());
         fl_json_set_int(j, "images", n);
         clockwork clock = {.least_s = (double)ms * 1e-3, .kernels = kernels};
         rc = measure_model(m, (uint32_t)n, &clock, j, &err);

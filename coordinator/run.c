@@ -9,7 +9,6 @@
 #include "proto/net/control.h"
 #include "proto/net/live.h"
 #include "proto/net/server.h"
-#include "train/gemm.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -275,7 +274,6 @@ static fl_code start(program *p, const char *dir, fl_err *err)
     if (led_state(p->store.ledger)->is_closed)
         return fl_fail(err, FL_EREFUSED, "%s: the ledger was closed: nothing runs here any more", dir);
     FL_TRY(fl_inbox_create(&p->inbox, INBOX_ITEMS, INBOX_BYTES, err));
-    nn_gemm_start(); /* may touch the environment: while there is one thread */
     FL_TRY(fl_signals_start(p->inbox, IN_STOP, err));
     FL_TRY(refresh_keys(p, err));
     FL_TRY(coord_host_open(&p->host, &p->store, &config, err));

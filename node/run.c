@@ -13,7 +13,6 @@
 #include "proto/net/control.h"
 #include "proto/net/live.h"
 #include "train/counts.h"
-#include "train/gemm.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,6 @@
 /* Specs, shapes, finite differences, purity. */
 #include "base/encode.h"
 #include "base/rng.h"
-#include "train/gemm.h"
 #include "train/model.h"
 #include <math.h>
 #include <setjmp.h>
@@ -421,39 +420,6 @@ static void softmax_is_a_distribution_whatever_comes_in(void **state)
     assert_true(isfinite(p[0]) && fabs(p[0] + p[1] + p[2] - 1) < 1e-6);
 }
 
-static void gemm_is_stable_and_right(void **state)
-{
-    (void)state;
-    static float a[600], b[600], c[600], expected[600];
-    nn_gemm_start();
-    assert_true(strlen(nn_gemm_core()) > 0);
-    if (strcmp(nn_gemm_core(), "portable") != 0)
-        assert_true(nn_gemm_self_test());
-    static const int shapes[][3] = {{1, 1, 1}, {3, 4, 5}, {7, 1, 9}, {1, 20, 30}, {16, 17, 18}, {20, 20, 30}};
-    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
-        int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-        for (int t = 0; t < 8; t++) {
-            bool ta = t & 1, tb = t & 2;
-            float beta = t & 4 ? 1 : 0;
-            fill(a, (size_t)m * k, 1, s);
-            fill(b, (size_t)k * n, 1, s + 50);
-            for (int i = 0; i < m * n; i++)
-                c[i] = beta == 0 ? NAN : (float)i; /* beta 0 ignores what is there */
-            for (int i = 0; i < m; i++) {
-                for (int j = 0; j < n; j++) {
-                    double sum = beta == 0 ? 0 : i * n + j;
-                    for (int p = 0; p < k; p++)
-                        sum += (double)(ta ? a[p * m + i] : a[i * k + p]) * (tb ? b[j * k + p] : b[p * n + j]);
-                    expected[i * n + j] = (float)sum;
-                }
-            }
-            nn_gemm(ta, tb, m, n, k, a, ta ? m : k, b, tb ? k : n, beta, c, n);
-            for (int i = 0; i < m * n; i++)
-                assert_true(fabsf(c[i] - expected[i]) <= 1e-4f * (1 + fabsf(expected[i])));
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,7 +435,6 @@ int main(void)
         cmocka_unit_test(weights_on_the_wire_are_little_endian_and_finite),
         cmocka_unit_test(only_training_drops),
         cmocka_unit_test(softmax_is_a_distribution_whatever_comes_in),
-        cmocka_unit_test(gemm_is_stable_and_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
