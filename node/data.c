@@ -190,7 +190,7 @@ fl_code node_data_record(node_store *s, const char *dataset, bool *appended, fl_
     FL_TRY(commitment(s, dataset, &hash, &n, err));
     dp_hash_text(hex, &hash);
     snprintf(new, sizeof new, "%s %" PRIu32, hex, declared);
-    if (strcmp(old, new) == 0 || (!old[0] && n == 0))
+    if (strcmp(old, new) == 0)
         return FL_OK;
     FL_TRY(append_dataset(s, dataset, &hash, declared, err));
     *appended = true;

@@ -87,7 +87,8 @@ fl_code node_data_remove(node_store *s, const char *dataset, const char *patient
  * image's patient (32), object (32), split (1), SHA-256 of its label (32)). */
 fl_code node_data_commitment(node_store *s, const char *dataset, fl_hash *out, fl_err *err) FL_MUST_USE;
 /* Appends DATASET when the data set, or its declared number of patients, is not what the newest DATASET entry says, in
- * the caller's transaction. Before the first POLICY of the data set there is nothing to append to: approve does it. */
+ * the caller's transaction. Before the first POLICY of the data set there is nothing to append to: approve does it. An
+ * empty data set has its entry too: one that is missing would say that nobody is in it. */
 fl_code node_data_record(node_store *s, const char *dataset, bool *appended, fl_err *err) FL_MUST_USE;
 
 /* Counts per class and split, patients, refused files by reason, sizes, constant images, the same pixels under several

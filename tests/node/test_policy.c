@@ -243,7 +243,7 @@ static void data_sets_share_the_budget(void **state)
     node_policies_apply(&h.store, h.state, p);
     assert_true(h.state->plans[a].within_policy);
     assert_false(h.state->plans[b].within_policy);
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY APPROVE_PLAN");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN POLICY DATASET APPROVE_PLAN");
     /* an edited budget is one POLICY for all, and one rung */
     bool appended;
     p->n = 2;
@@ -251,7 +251,7 @@ static void data_sets_share_the_budget(void **state)
         strcpy(p->list[i].epsilon, "10");
     assert_ok(node_policies_record(&h.store, h.state, p, &appended, &h.err), h.err);
     assert_true(appended);
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY APPROVE_PLAN POLICY");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN POLICY DATASET APPROVE_PLAN POLICY");
     strcpy(p->list[0].epsilon, "11");
     assert_int_equal(node_policies_record(&h.store, h.state, p, &appended, &h.err), FL_EREFUSED);
     free(p);
@@ -272,9 +272,9 @@ static void approval_writes_policy_and_plan_and_fixes_the_order(void **state)
     assert_int_equal(p->declared_patients, 100);
     assert_int_equal(p->min_cohort, 2);
     assert_true(p->terms[0].cost > 0 && p->terms[0].cost * 30 <= h.state->filter.cap);
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN");
     assert_ok(approve(&h, i), h.err); /* again: nothing */
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN");
     /* the same after a restart */
     double cost = p->terms[0].cost;
     assert_ok(node_state_load(h.state, &h.store, &h.err), h.err);
@@ -380,7 +380,7 @@ static void a_second_study_must_fit_beside_what_the_first_may_still_take(void **
     assert_ok(node_plan_cost(&alone, h.state, &h.policy, second, 8, &h.err), h.err);
     assert_true(alone.promised == 0);
     assert_ok(approve(&h, second), h.err);
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN APPROVE_PLAN");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN APPROVE_PLAN");
     close_hospital(&h);
 }
 
@@ -478,7 +478,7 @@ static void an_edited_policy_is_recorded_but_what_stands_for_life_is_not_changed
     assert_ok(record(&h, &appended), h.err);
     assert_true(appended);
     assert_true(h.state->filter.epsilon == 7);
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN POLICY");
 
     strcpy(h.policy.epsilon, "9");
     assert_int_equal(record(&h, &appended), FL_EREFUSED);
@@ -502,7 +502,7 @@ static void an_edited_policy_is_recorded_but_what_stands_for_life_is_not_changed
     assert_ok(approve(&h, i), h.err);
     assert_true(h.state->plans[i].within_policy);
     assert_int_equal(h.state->plans[i].declared_patients, 200);
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY POLICY APPROVE_PLAN");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN POLICY POLICY DATASET APPROVE_PLAN");
     close_hospital(&h);
 }
 
@@ -523,7 +523,7 @@ static void an_approval_is_for_one_data_set(void **state)
     assert_ok(node_approve(&h.store, h.state, &h.policy, i, "Ada", "ct", &h.err), h.err);
     node_policies_apply(&h.store, h.state, &policies);
     assert_true(h.state->plans[i].within_policy);
-    ledger_is(&h, "GENESIS POLICY APPROVE_PLAN POLICY APPROVE_PLAN");
+    ledger_is(&h, "GENESIS POLICY DATASET APPROVE_PLAN POLICY DATASET APPROVE_PLAN");
     close_hospital(&h);
 }
 

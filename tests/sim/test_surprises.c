@@ -18,7 +18,7 @@ typedef enum surprise {
     ONE_CLASS, /* everybody has label a */
     NO_CLASS,  /* nobody has a label of the study */
     ONE_PATIENT /* with all the pictures */,
-    NOBODY, /* but a patient of the test split, whom nobody looks at */
+    NOBODY,
     NOBODY_TRAINS,
     NOBODY_VALIDATES,
     ALL_LOST, /* rows without pixels */
@@ -40,9 +40,7 @@ static void fill(hospital *h, surprise what)
             p.label = "a";
         if (what == NO_CLASS)
             p.label = "something else";
-        if (what == NOBODY)
-            p.split = NODE_SPLIT_TEST;
-        if ((what == NOBODY_TRAINS && p.split == NODE_SPLIT_TRAIN) ||
+        if (what == NOBODY || (what == NOBODY_TRAINS && p.split == NODE_SPLIT_TRAIN) ||
             (what == NOBODY_VALIDATES && p.split == NODE_SPLIT_VAL))
             continue;
         hospital_add(h, p, 2);
