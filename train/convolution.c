@@ -310,7 +310,7 @@ static void sweep_panel(const sweep *s, nn_product *p, const float *w, uint32_t 
 {
     ptrdiff_t x_run[MAX_RUNS], w_run[MAX_RUNS];
     const size_t n_runs = s->runs_down * s->runs_right;
-    const size_t pieces = (s->length + K_BLOCK - 1) / K_BLOCK; /* of one run */
+    const size_t pieces = s->length > K_BLOCK ? (s->length + K_BLOCK - 1) / K_BLOCK : 1; /* of one run */
     const size_t together = pieces > 1                       ? 1
                             : s->length == 0                 ? MAX_RUNS
                             : K_BLOCK / s->length < MAX_RUNS ? K_BLOCK / s->length

@@ -23,6 +23,7 @@ static const nn_conv_shape shapes[] = {
     {64, 4, 3, 10, 4, 3, 1, 0, 1, true},   {2, 1, 1, 5, 1, 1, 1, 0, 1, true},     {300, 1, 1, 3, 1, 1, 1, 0, 1, true},
     {3, 6, 200, 4, 1, 2, 1, 0, 1, false},  {7, 4, 4, 9, 3, 3, 3, 0, 1, true},     {8, 13, 13, 8, 3, 3, 3, 2, 1, false},
     {64, 3, 3, 256, 3, 3, 1, 1, 1, false}, {20, 4, 4, 16, 1, 3, 1, 1, 1, true},   {1, 28, 28, 6, 28, 28, 1, 0, 1, true},
+    {16, 6, 6, 32, 1, 1, 2, 0, 1, false},  {16, 5, 5, 16, 2, 2, 3, 0, 1, true},   {20, 4, 4, 16, 3, 3, 2, 0, 1, false},
 };
 
 /* A map in a block that ends where its halo ends: the address sanitizer sees every step outside. */
@@ -56,6 +57,19 @@ static void fill_map(const nn_map *m, fl_rng *rng)
             for (size_t h = 0; h < m->H; h++) {
                 for (size_t w = 0; w < m->W; w++)
                     *value(m, n, c, h, w) = (float)fl_rng_normal(rng);
+            }
+        }
+    }
+}
+
+/* What an earlier block left there. */
+static void soil(const nn_map *m)
+{
+    for (size_t n = 0; n < IMAGES; n++) {
+        for (size_t h = 0; h < m->H; h++) {
+            for (size_t w = 0; w < m->W; w++) {
+                for (size_t c = 0; c < m->C; c++)
+                    *value(m, n, c, h, w) = NAN;
             }
         }
     }
@@ -184,6 +198,8 @@ static void check_values(const nn_conv_shape *shape)
 {
     world w = make(shape, 1);
     sums r = reference(&w);
+    soil(&w.y.map);
+    soil(&w.dx.map);
     nn_conv_forward(&w.c, &w.y.map, &w.x.map, w.packed, IMAGES);
     compare_map(&w.y.map, r.y, r.y_size);
     nn_conv_input_gradient(&w.c, &w.dx.map, &w.dy.map, w.transposed, IMAGES, false);

@@ -153,13 +153,16 @@ static void every_way_of_making_gradients_gives_the_same_integers(void **state)
 {
     (void)state;
     static const char *const specs[] = {
-        spec, "linear classes",
+        spec,
+        "linear classes",
         "conv 3x3 20 stride 2 pad 1\nsilu\nconv 3x3 70\ngroupnorm 2\nrelu\nlinear 9\ntanh\nlinear classes",
         "conv 3x3 16 pad 1 as a\nrelu\nconv 3x3 16 pad 1 nobias\ngroupnorm 4\nadd a\nrelu\ndropout "
         "0.3\nglobalpool\nlinear classes",
         "conv 3x3 12 pad 1 standardised as a\nsilu as s\nconv 3x3 12 pad 1 groups 3 standardised nobias\ngroupnorm "
         "3\nconcat "
-        "s\ntanh\nmaxpool 3 stride 2 pad 1\ncentre\nunit\nlinear classes"};
+        "s\ntanh\nmaxpool 3 stride 2 pad 1\ncentre\nunit\nlinear classes",
+        "conv 3x3 16 pad 1 nobias\nrelu as x\nconv 3x3 32 stride 2 pad 1 nobias as y\nconv 1x1 32 stride 2 nobias from "
+        "x\nadd y\nrelu\nglobalpool\nlinear classes"}; /* the shortcut of a residual network: pixels without a tap */
     static const char *const ways[] = {"kept:1", "kept:8", "tiles:1", "tiles:2", "tiles:16", "chosen:4"};
     static const uint32_t patients[] = {1, 2, 3, 5, 8};
     static float w[30000];
