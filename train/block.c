@@ -109,7 +109,6 @@ static void add_again(nn_place *p, const nn_clip *clip, const nn_share *share, d
 
 void nn_place_add(nn_place *p, const nn_clip *clip, uint32_t n_shares)
 {
-    p->used_whole |= p->shares[0].is_whole;
     for (uint32_t s = 0; s < n_shares; s++)
         p->scales[s] = scale_of(clip, p->shares[s].squares, 0);
     nn_engine_clip(p->engine, p->sum, p->shares, p->scales, p->squares, n_shares);
@@ -123,6 +122,9 @@ void nn_place_wipe(nn_place *p)
 {
     fl_wipe(p->g, p->n_g * sizeof *p->g);
     fl_wipe(p->shares, p->images * sizeof *p->shares);
+    fl_wipe(p->scales, p->images * sizeof *p->scales); /* which tell how long each gradient was */
+    fl_wipe(p->squares, p->images * sizeof *p->squares);
+    nn_engine_wipe(p->engine);
     if (p->used_whole)
         fl_wipe(p->whole, p->n_packed * sizeof *p->whole);
     p->used_whole = false;

@@ -28,7 +28,7 @@ typedef struct nn_place {
     double *scales;             /* (images) */
     unsigned __int128 *squares; /* (images) */
     size_t n_g, n_packed;
-    bool used_whole;
+    bool used_whole; /* since the last wipe; said before the first block */
 } nn_place;
 
 uint32_t nn_block_images(const nn_model *m);
@@ -42,7 +42,7 @@ void nn_place_fini(nn_place *p);
 /* Clips the patients of the first n shares to the grid and adds them to the sum: |z|^2 <= R^2 is checked in integers, a
  * vector that breaks it is made again with a smaller scale, three times at most, and is zero then. After backward. */
 void nn_place_add(nn_place *p, const nn_clip *clip, uint32_t n_shares);
-/* Zeros in the gradients. */
+/* Zeros in the gradients, their lengths, and where they passed through the engine. */
 void nn_place_wipe(nn_place *p);
 
 #endif

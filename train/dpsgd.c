@@ -298,6 +298,7 @@ static bool is_cancelled(const atomic_bool *cancel)
 static void add_large_patient(nn_place *p, const step_job *job, uint32_t patient)
 {
     const uint64_t n_passes = n_passes_of(job, patient);
+    p->used_whole = true; /* also when the step is given up on the way */
     for (uint64_t from = 0; from < n_passes; from += p->images) {
         const uint32_t n = n_passes - from < p->images ? (uint32_t)(n_passes - from) : p->images;
         if (is_cancelled(job->cancel))

@@ -1,5 +1,6 @@
 #include "train/engine.h"
 #include "base/arena.h"
+#include "crypto/csprng.h"
 #include "privacy/clip.h"
 #include "train/kernels.h"
 #include "train/loss.h"
@@ -704,4 +705,10 @@ void nn_engine_clip(nn_engine *e, int64_t *sum, const nn_share *shares, const do
         else
             clip_kept(e, part, layer, shares, scales, squares, n_shares);
     }
+}
+
+/* From scratch_at on lies what no layer owns: scratch, temporaries, the slopes of the loss. */
+void nn_engine_wipe(nn_engine *e)
+{
+    fl_wipe(e->memory + e->scratch_at, (e->n_floats - e->scratch_at) * sizeof *e->memory);
 }

@@ -103,6 +103,9 @@ void nn_engine_backward(nn_engine *e, const nn_packed *w, uint32_t n, nn_share *
 void nn_engine_clip(nn_engine *e, int64_t *sum, const nn_share *shares, const double *scales,
                     unsigned __int128 *squares, uint32_t n_shares);
 
+/* Zeros where gradients passed through: tiles, and what was added up on the way. The block is gone. */
+void nn_engine_wipe(nn_engine *e);
+
 /* A packed sum or gradient in the order of the learned weights (n_learned). Piece `piece` of `pieces`. */
 void nn_unpack_sum(const nn_model *m, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces);
 void nn_unpack(const nn_model *m, float *flat, const float *packed);

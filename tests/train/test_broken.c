@@ -51,8 +51,10 @@ static enum {
 } broken;
 
 static uint32_t n_images_of_canary, n_real_patients, n_declared;
-static fl_csprng dice; /* of the faults */
-static int n_refused;  /* so many vectors are too long, whatever they are */
+static fl_csprng dice;     /* of the faults */
+static int n_refused;      /* so many vectors are too long, whatever they are */
+static nn_place *seen;     /* where patients were added last */
+static atomic_bool *stops; /* becomes true with the next loss */
 
 /* --- in front of the training's functions -------------------------------------------------------------------------- */
 
@@ -100,6 +102,7 @@ void __wrap_dp_noise_crew_draw(dp_noise_crew *c, int64_t *out, size_t n)
 void __wrap_nn_place_add(nn_place *p, const nn_clip *clip, uint32_t n_shares)
 {
     static int64_t noise[65536];
+    seen = p;
     __real_nn_place_add(p, clip, n_shares);
     if (broken != NOISE_PER_PATIENT)
         return;
@@ -138,6 +141,8 @@ bool __wrap_dp_clip_holds(unsigned __int128 square, uint32_t clip_units)
 double __wrap_nn_loss_softmax(float *d, const float *y, uint32_t n, uint32_t label, const float *class_weights)
 {
     double loss = __real_nn_loss_softmax(d, y, n, label, class_weights), squares = 0;
+    if (stops)
+        atomic_store(stops, true);
     if (broken != CLIP_PER_IMAGE)
         return loss;
     for (uint32_t c = 0; c < n; c++)
@@ -594,6 +599,41 @@ static void a_vector_that_stays_too_long_leaves_the_sum_to_the_bit(void **state)
     unsetenv("CORDON_GRADIENTS");
 }
 
+static bool is_zero(const void *bytes, size_t n)
+{
+    const uint8_t *at = bytes;
+    for (size_t i = 0; i < n; i++) {
+        if (at[i] != 0)
+            return false;
+    }
+    return true;
+}
+
+/* A patient with more images than a block: the gradient goes from block to block, and the round may end in between. */
+static void gradients_and_their_lengths_are_gone_after_a_round_and_after_half_of_one(void **state)
+{
+    (void)state;
+    fl_err err;
+    atomic_bool cancel = false;
+    setenv("CORDON_GRADIENTS", "kept:2", 1);
+    hospital *h = open_hospital(8, 2, "1", 1, 1);
+    admit(h, CANARY, 3, 1, 5);
+    release(h);
+    for (int i = 0; i < 2; i++) {
+        assert_true(is_zero(seen->scales, seen->images * sizeof *seen->scales));
+        assert_true(is_zero(seen->squares, seen->images * sizeof *seen->squares));
+        assert_true(is_zero(seen->shares, seen->images * sizeof *seen->shares));
+        assert_true(is_zero(seen->whole, seen->n_packed * sizeof *seen->whole));
+        assert_true(is_zero(seen->sum, seen->n_packed * sizeof *seen->sum));
+        stops = &cancel;
+        assert_int_equal(nn_trainer_update(h->trainer, h->u, h->w, 100, 1, &h->r, &cancel, &err), FL_EBUSY);
+        stops = NULL;
+        cancel = false;
+    }
+    close_hospital(h);
+    unsetenv("CORDON_GRADIENTS");
+}
+
 static void batches_of_a_fixed_size_are_found(void **state)
 {
     (void)state;
@@ -654,6 +694,7 @@ int main(void)
         cmocka_unit_test_teardown(a_clip_of_tensors_instead_of_the_whole_is_found, mend),
         cmocka_unit_test_teardown(a_clip_of_images_instead_of_patients_is_found, mend),
         cmocka_unit_test(a_vector_that_stays_too_long_leaves_the_sum_to_the_bit),
+        cmocka_unit_test(gradients_and_their_lengths_are_gone_after_a_round_and_after_half_of_one),
         cmocka_unit_test_teardown(batches_of_a_fixed_size_are_found, mend),
         cmocka_unit_test_teardown(sampling_by_another_rate_is_found, mend),
         cmocka_unit_test_teardown(a_normaliser_taken_from_the_data_is_found, mend),
