@@ -40,7 +40,7 @@ struct nn_trainer {
     nn_plan plan;
     const nn_dataset *data;
     fl_pool *pool;
-    nn_model *model; /* that learns everything, for whoever asks */
+    nn_model *model; /* that learns everything, with the loss of the labels, for whoever asks */
     stage *stage;    /* of the last round */
 };
 
@@ -210,6 +210,10 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
     t->data = dataset;
     t->pool = pool;
     rc = nn_model_create(&t->model, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes, err);
+    if (rc == FL_OK) { /* what its outputs mean follows from the labels, whatever a phase learns */
+        const nn_aim aim = {.learn = "all", .loss = plan->multi ? NN_LOSS_BINARY : NN_LOSS_SOFTMAX};
+        rc = nn_model_aim(t->model, &aim, err);
+    }
     for (uint32_t i = t->plan.n_phases; rc == FL_OK && i-- > 0;) { /* each must fit; the first one stays */
         close_stage(t->stage);
         t->stage = NULL;

@@ -2,6 +2,7 @@
 #include "base/rng.h"
 #include "privacy/clip.h"
 #include "train/dpsgd.h"
+#include "train/predict.h"
 #include "train/server.h"
 #include <math.h>
 #include <setjmp.h>
@@ -493,6 +494,30 @@ static void data_that_do_not_fit_the_plan_are_refused(void **state)
     nn_dataset_fini(&d);
 }
 
+/* The noised counts of a round come from its probabilities: those of a set of classes do not add up to one. */
+static void the_trainers_model_predicts_what_the_labels_are(void **state)
+{
+    (void)state;
+    static const uint32_t patients[] = {1, 2};
+    static float w[2000], probabilities[2 * 6];
+    nn_plan p = a_plan();
+    nn_dataset d = a_dataset(patients, 2);
+    fl_pool *pool = a_pool(1);
+    fl_err err;
+    w[p.n_weights - 2] = w[p.n_weights - 1] = 5; /* the biases of both classes */
+    for (int multi = 0; multi < 2; multi++) {
+        p.multi = multi;
+        p.phases[0].loss = multi ? NN_LOSS_BINARY : NN_LOSS_SOFTMAX;
+        nn_trainer *t = a_trainer(&p, &d, pool);
+        assert_int_equal(nn_predict(probabilities, nn_trainer_model(t), w, &d, pool, &err), FL_OK);
+        for (uint32_t i = 0; i < 2 * d.n_images; i++)
+            assert_true(fabs(probabilities[i] - (multi ? 0.9933 : 0.5)) < 1e-4);
+        nn_trainer_destroy(t);
+    }
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+}
+
 /* The last values of an update belong to no weight: no patient is in them, and the steps' noise is. */
 static void the_probe_holds_noise_and_no_patient(void **state)
 {
@@ -541,6 +566,7 @@ int main(void)
         cmocka_unit_test(sampling_takes_each_patient_with_its_probability),
         cmocka_unit_test(a_cancelled_update_leaves_nothing),
         cmocka_unit_test(data_that_do_not_fit_the_plan_are_refused),
+        cmocka_unit_test(the_trainers_model_predicts_what_the_labels_are),
         cmocka_unit_test(the_probe_holds_noise_and_no_patient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
