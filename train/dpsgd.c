@@ -84,22 +84,6 @@ static const nn_phase *phase_of(const nn_plan *plan, uint32_t round)
     return &plan->phases[plan->n_phases - 1];
 }
 
-static fl_code make_model(nn_model **m, const nn_plan *plan, const nn_phase *phase, fl_err *err)
-{
-    float class_weights[NN_PLAN_MAX_CLASSES];
-    bool has_weights = false;
-    FL_TRY(nn_model_create(m, plan->spec, plan->channels, plan->height, plan->width, plan->n_classes, err));
-    for (uint32_t c = 0; c < plan->n_classes && c < NN_PLAN_MAX_CLASSES; c++) {
-        class_weights[c] = (float)plan->class_weights[c];
-        has_weights |= class_weights[c] != 0 && class_weights[c] != 1;
-    }
-    const nn_aim aim = {.learn = phase->learn[0] ? phase->learn : "all",
-                        .loss = (nn_loss_kind)phase->loss,
-                        .at = phase->loss_at,
-                        .class_weights = has_weights ? class_weights : NULL};
-    return nn_model_aim(*m, &aim, err);
-}
-
 static void close_stage(stage *s)
 {
     if (!s)
@@ -178,7 +162,10 @@ static fl_code open_stage(nn_trainer *t, const nn_phase *phase, fl_err *err)
     s->phase = phase;
     s->clip = (nn_clip){clip_norm, phase->clip_units, phase->clipping == NN_CLIP_AUTOMATIC};
     s->augment = (nn_augment){nn_augment_key(t->plan.seed), phase->mirror, phase->shift, false};
-    fl_code rc = make_model(&s->model, &t->plan, phase, err);
+    fl_code rc = nn_model_create(&s->model, t->plan.spec, t->plan.channels, t->plan.height, t->plan.width,
+                                 t->plan.n_classes, err);
+    if (rc == FL_OK)
+        rc = nn_plan_aim(s->model, &t->plan, phase, err);
     if (rc == FL_OK) {
         s->n = nn_model_n_learned(s->model);
         for (uint32_t i = 0; i < s->model->spec.n_layers; i++)

@@ -495,6 +495,42 @@ static void data_that_do_not_fit_the_plan_are_refused(void **state)
 }
 
 /* The noised counts of a round come from its probabilities: those of a set of classes do not add up to one. */
+/* Also when the other weights are 1: a class that counts nothing is no plan without weights. */
+static void a_class_of_weight_zero_teaches_nothing(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    fl_pool *pool;
+    fl_err err;
+    nn_dataset d;
+    float image[SIDE * SIDE], *w = calloc(p.n_weights, sizeof *w);
+    int32_t *z = calloc(p.n_weights, sizeof *z);
+    p.class_weights[1] = 1;
+    assert_true(w && z);
+    assert_int_equal(fl_pool_create(&pool, 1, &err), FL_OK);
+    assert_int_equal(nn_dataset_init(&d, 1, SIDE, SIDE, &err), FL_OK);
+    for (size_t i = 0; i < SIDE * SIDE; i++)
+        image[i] = (float)(i % 7) / 7;
+    for (uint32_t label = 0; label < 2; label++) {
+        const uint8_t key[32] = {(uint8_t)label};
+        assert_int_equal(nn_dataset_append_patient(&d, key, image, &label, 1, &err), FL_OK);
+    }
+    nn_trainer *t = a_trainer(&p, &d, pool);
+    nn_model_init_weights(nn_trainer_model(t), w, 5);
+    for (uint32_t patient = 0; patient < 2; patient++) {
+        bool moves = false;
+        nn_patient_units(t, z, patient, w, 0, 0, 0);
+        for (uint32_t i = 0; i < p.n_weights; i++)
+            moves |= z[i] != 0;
+        assert_int_equal(moves, patient == 1);
+    }
+    nn_trainer_destroy(t);
+    nn_dataset_fini(&d);
+    fl_pool_destroy(pool);
+    free(z);
+    free(w);
+}
+
 static void the_trainers_model_predicts_what_the_labels_are(void **state)
 {
     (void)state;
@@ -566,6 +602,7 @@ int main(void)
         cmocka_unit_test(sampling_takes_each_patient_with_its_probability),
         cmocka_unit_test(a_cancelled_update_leaves_nothing),
         cmocka_unit_test(data_that_do_not_fit_the_plan_are_refused),
+        cmocka_unit_test(a_class_of_weight_zero_teaches_nothing),
         cmocka_unit_test(the_trainers_model_predicts_what_the_labels_are),
         cmocka_unit_test(the_probe_holds_noise_and_no_patient),
     };
