@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_MAX (1u << 20)
-
 /* "[data ct]": its section and its data set; false for every other line. */
 static bool header(char section[16], char dataset[WIRE_NAME_MAX], const char *line, size_t n)
 {
@@ -55,7 +53,7 @@ static void view(fl_buf *out, const char *text, const char *wanted)
 static fl_code parse_one(node_policy *p, const char *text, const char *dataset, const char *name, fl_err *err)
 {
     fl_buf part;
-    fl_buf_init(&part, 2 * TEXT_MAX);
+    fl_buf_init(&part, 2 * NODE_POLICY_MAX_BYTES);
     view(&part, text, dataset);
     fl_code rc = fl_buf_check(&part, name, err);
     if (rc == FL_OK)
@@ -131,11 +129,7 @@ fl_code node_policies_load(node_policies *out, const char *dir, fl_err *err)
 {
     char path[FL_PATH_MAX];
     fl_buf text;
-    fl_buf_init(&text, TEXT_MAX);
-    fl_path(path, dir, NODE_POLICY_NAME);
-    fl_code rc = fl_file_read(&text, path, err);
-    if (rc == FL_OK && memchr(fl_buf_text(&text), 0, text.size))
-        rc = fl_fail(err, FL_EFORMAT, "%s: holds a zero byte: this is no text", path);
+    fl_code rc = node_policy_text(&text, path, dir, err);
     if (rc == FL_OK)
         rc = node_policies_parse(out, fl_buf_text(&text), path, err);
     fl_buf_fini(&text);

@@ -122,15 +122,21 @@ fl_code node_policy_parse(node_policy *p, const char *text, const char *name, fl
     return FL_OK;
 }
 
+fl_code node_policy_text(fl_buf *text, char path[FL_PATH_MAX], const char *dir, fl_err *err)
+{
+    fl_buf_init(text, NODE_POLICY_MAX_BYTES);
+    fl_path(path, dir, NODE_POLICY_NAME);
+    FL_TRY(fl_file_read(text, path, err));
+    if (memchr(fl_buf_text(text), 0, text->size))
+        return fl_fail(err, FL_EFORMAT, "%s: holds a zero byte: this is no text", path);
+    return FL_OK;
+}
+
 fl_code node_policy_load(node_policy *p, const char *dir, fl_err *err)
 {
     char path[FL_PATH_MAX];
     fl_buf text;
-    fl_buf_init(&text, 1 << 20);
-    fl_path(path, dir, NODE_POLICY_NAME);
-    fl_code rc = fl_file_read(&text, path, err);
-    if (rc == FL_OK && memchr(fl_buf_text(&text), 0, text.size))
-        rc = fl_fail(err, FL_EFORMAT, "%s: holds a zero byte: this is no text", path);
+    fl_code rc = node_policy_text(&text, path, dir, err);
     if (rc == FL_OK)
         rc = node_policy_parse(p, fl_buf_text(&text), path, err);
     fl_buf_fini(&text);

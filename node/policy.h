@@ -12,7 +12,8 @@
 #include "node/store.h"
 #include <stdio.h>
 
-#define NODE_POLICY_NAME "policy.ini"
+#define NODE_POLICY_NAME      "policy.ini"
+#define NODE_POLICY_MAX_BYTES (1u << 20)
 
 typedef struct node_policy {
     char dataset[WIRE_NAME_MAX]; /* "main" */
@@ -28,6 +29,8 @@ typedef struct node_policy {
 } node_policy;
 
 fl_code node_policy_load(node_policy *p, const char *dir, fl_err *err) FL_MUST_USE; /* DIR/policy.ini */
+/* The text of that file, without zero bytes, and its path for messages. The caller frees text, which this starts. */
+fl_code node_policy_text(fl_buf *text, char path[FL_PATH_MAX], const char *dir, fl_err *err) FL_MUST_USE;
 fl_code node_policy_parse(node_policy *p, const char *text, const char *name, fl_err *err) FL_MUST_USE;
 /* The commented file that `init` writes. */
 void node_policy_sample(fl_buf *out);

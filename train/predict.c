@@ -1,5 +1,6 @@
 #include "train/predict.h"
 #include "train/block.h"
+#include "train/loss.h"
 #include "train/prefix.h"
 #include <math.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ void nn_probabilities(float *p, const nn_model *m, const float *logits)
         return;
     }
     for (uint32_t c = 0; c < n; c++)
-        p[c] = isnan(logits[c]) ? 0.5f : (float)(1 / (1 + exp(-(double)logits[c])));
+        p[c] = isnan(logits[c]) ? 0.5f : (float)nn_logistic(logits[c]);
 }
 
 /* Layers whose values the data set has already. */

@@ -276,15 +276,6 @@ fl_code nn_spec_read(nn_spec *s, const char *text, nn_shape input, uint32_t n_cl
     return rc;
 }
 
-int nn_spec_find(const nn_spec *s, const char *name)
-{
-    for (uint32_t i = 0; i < s->n_layers; i++) {
-        if (strcmp(s->layers[i].name, name) == 0)
-            return (int)i;
-    }
-    return -1;
-}
-
 /* --- tensors --------------------------------------------------------------------------------------------------- */
 
 size_t nn_spec_n_tensors(const nn_spec *s)

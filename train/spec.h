@@ -32,9 +32,6 @@ typedef struct nn_spec {
 
 fl_code nn_spec_read(nn_spec *s, const char *text, nn_shape input, uint32_t n_classes, fl_err *err) FL_MUST_USE;
 
-/* The layer of that name (its `as`, or its number from 0); -1 when there is none. */
-int nn_spec_find(const nn_spec *s, const char *name);
-
 size_t nn_spec_n_tensors(const nn_spec *s);
 nn_tensor nn_spec_tensor(const nn_spec *s, size_t index);
 
