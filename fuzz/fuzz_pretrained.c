@@ -22,10 +22,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                   1, 12, 12, 3, NULL))
         abort();
     assert(nn_model_n_weights(model) == N);
-    for (unsigned rules = 0; rules < 4; rules++) {
+    for (int channels = NN_CHANNELS_SUM; channels <= NN_CHANNELS_REFUSE; channels++) {
         memset(w, 0, sizeof w);
         fl_buf_init(&report, 1 << 20);
-        const fl_code rc = nn_pretrained_take(w, model, rules, data, size, &report, NULL);
+        const fl_code rc = nn_pretrained_take(w, model, (nn_channels)channels, data, size, &report, NULL);
         assert(rc == FL_OK || memcmp(w, start, sizeof w) == 0);
         for (size_t i = 0; i < N; i++)
             assert(isfinite(w[i]));

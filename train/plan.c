@@ -220,6 +220,9 @@ static fl_code check_training(const nn_plan *p, fl_err *err)
         return fl_fail(err, FL_EFORMAT, "plan: quorum is %u, there are %u hospitals", p->quorum, p->n_sites);
     if (p->initial[0] && (strlen(p->initial) != 64 || strspn(p->initial, "0123456789abcdef") != 64))
         return fl_fail(err, FL_EFORMAT, "plan: initial is neither empty nor a SHA-256 in hex");
+    if (p->pretrained_channels != NN_CHANNELS_SUM && (!p->initial[0] || p->channels != 1))
+        return fl_fail(err, FL_EFORMAT,
+                       "plan: pretrained_channels is of a pretrained start of a model with one channel");
     bool any = false;
     for (uint32_t i = 0; i < p->n_classes; i++) {
         FL_TRY(check_real("class_weights", p->class_weights[i], 0, 1e6, err));
@@ -275,6 +278,27 @@ static fl_code check_phase_numbers(const nn_phase *p, fl_err *err)
     return FL_OK;
 }
 
+static fl_code check_schedule(const nn_phase *p, fl_err *err)
+{
+    if (p->warmup_rounds >= p->rounds)
+        return fl_fail(err, FL_EFORMAT, "plan: warmup_rounds is %u, expected fewer than the %u round%s there are",
+                       p->warmup_rounds, p->rounds, p->rounds == 1 ? "" : "s");
+    if (p->schedule != NN_SCHEDULE_STEP)
+        return p->schedule_every == 0 && p->schedule_factor == 0
+                   ? FL_OK
+                   : fl_fail(err, FL_EFORMAT, "plan: schedule_every and schedule_factor are of schedule step alone");
+    const uint32_t left = p->rounds - p->warmup_rounds;
+    if (p->schedule_every < 1 || p->schedule_every >= left)
+        return fl_fail(err, FL_EFORMAT,
+                       "plan: schedule: a step every %u rounds never comes in the %u after the warm-up: expected at "
+                       "least 1 and fewer than those",
+                       p->schedule_every, left);
+    if (!(p->schedule_factor > 0 && p->schedule_factor < 1))
+        return fl_fail(err, FL_EFORMAT, "plan: schedule: the factor of a step is %g, expected above 0 and below 1",
+                       p->schedule_factor);
+    return FL_OK;
+}
+
 /* What is learned, and by which loss; n_learned is what the model says. */
 static fl_code check_aim(const nn_plan *p, const nn_phase *phase, nn_model *m, fl_err *err)
 {
@@ -314,6 +338,7 @@ static fl_code check_phase_noise(const nn_plan *p, nn_phase *phase, fl_err *err)
 static fl_code check_phase(const nn_plan *p, nn_phase *phase, nn_model *m, fl_err *err)
 {
     FL_TRY(check_phase_numbers(phase, err));
+    FL_TRY(check_schedule(phase, err));
     FL_TRY(check_aim(p, phase, m, err));
     return check_phase_noise(p, phase, err);
 }

@@ -6,8 +6,9 @@
  * privacy is an integer or an exact decimal text in the plan; doubles are read from those texts once.
  *
  * format is 1, or 2 when the plan has a probe or metrics, or 3 when it has something of what came after: more phases than
- * one, sets of labels, class weights, automatic clipping, frozen layers, a pretrained start, adam. A plan keeps the text
- * and hash that it had when it was made.
+ * one, sets of labels, class weights, automatic clipping, frozen layers, a pretrained start, adam; 4 when the learning rate
+ * falls in steps or warms up, or a pretrained start may not be summed over channels. A plan keeps the text and hash that it
+ * had when it was made.
  *
  * A plan runs its phases one after another; the last one is called main. A phase has terms of its own (what is learned,
  * with which loss, clip, noise and optimiser), and all of them share one budget: the plan's epsilon is that of all rounds
@@ -25,6 +26,7 @@
 #include "privacy/sample.h"
 #include "privacy/update.h"
 #include "train/model.h"
+#include "train/pretrained.h"
 
 #define NN_PLAN_MAX_BYTES   16384
 #define NN_PLAN_MAX_CLASSES 32
@@ -34,7 +36,11 @@
 typedef char nn_decimal[24]; /* exact decimal text, at most 6 digits after the point where privacy reads it */
 
 typedef enum nn_server_kind { NN_SERVER_SGD, NN_SERVER_MOMENTUM, NN_SERVER_ADAM } nn_server_kind;
-typedef enum nn_schedule { NN_SCHEDULE_CONSTANT, NN_SCHEDULE_COSINE } nn_schedule;
+typedef enum nn_schedule {
+    NN_SCHEDULE_CONSTANT,
+    NN_SCHEDULE_COSINE,
+    NN_SCHEDULE_STEP
+} nn_schedule; /* train/server.h */
 typedef enum nn_average { NN_AVERAGE_NONE, NN_AVERAGE_EMA, NN_AVERAGE_TAIL } nn_average;
 
 typedef enum nn_clipping {
@@ -66,6 +72,9 @@ typedef struct nn_phase {
     nn_server_kind server;
     double server_learning_rate, server_momentum, server_weight_decay;
     nn_schedule schedule;
+    uint32_t schedule_every; /* of steps: rounds between them, and the factor of each; else 0 */
+    double schedule_factor;
+    uint32_t warmup_rounds; /* before the schedule begins: the rate rises to it in a line */
     nn_average average;
     double average_value;
     uint32_t update_bits, probe;
@@ -112,6 +121,7 @@ typedef struct nn_plan {
     bool multi;                                /* an image has a set of classes: its label is a bit set */
     double class_weights[NN_PLAN_MAX_CLASSES]; /* factors of the loss; all 1 unless said */
     char initial[2 * FL_HASH_SIZE + 1]; /* SHA-256 of the file of weights that training starts from; "": the seed */
+    nn_channels pretrained_channels;    /* how that file is taken: train/pretrained.h */
     uint64_t patients; /* about how many all hospitals have together, as the study expects; 0: it does not say */
     uint32_t n_phases; /* at least 1 */
     nn_phase phases[NN_PLAN_MAX_PHASES];

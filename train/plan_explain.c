@@ -52,6 +52,19 @@ static void explain_loss(fl_buf *out, const nn_plan *p)
     fl_buf_add_text(out, ".");
 }
 
+static void explain_rate(fl_buf *out, const nn_phase *f)
+{
+    fl_buf_printf(out, ", learning rate %g", f->server_learning_rate * f->local_learning_rate);
+    if (f->warmup_rounds > 0)
+        fl_buf_printf(out, " after a rise in a line over %u round%s%s", f->warmup_rounds,
+                      f->warmup_rounds == 1 ? "" : "s", f->schedule == NN_SCHEDULE_CONSTANT ? "" : ",");
+    if (f->schedule == NN_SCHEDULE_COSINE)
+        fl_buf_add_text(out, " that falls to 0 as a cosine");
+    else if (f->schedule == NN_SCHEDULE_STEP)
+        fl_buf_printf(out, " that is multiplied by %g every %u round%s", f->schedule_factor, f->schedule_every,
+                      f->schedule_every == 1 ? "" : "s");
+}
+
 /* What is learned in the rounds of a phase, and how. */
 static void explain_phase(fl_buf *out, const nn_plan *p, const nn_phase *f)
 {
@@ -75,9 +88,9 @@ static void explain_phase(fl_buf *out, const nn_plan *p, const nn_phase *f)
         fl_buf_printf(out, " Each step sees %u cop%s of an image%s%s.", f->augmentations,
                       f->augmentations == 1 ? "y" : "ies", f->mirror ? ", at random mirrored" : "",
                       f->shift > 0 ? ", moved a little" : "");
-    fl_buf_printf(out, " Server: %s, learning rate %g%s%s.", servers[f->server],
-                  f->server_learning_rate * f->local_learning_rate,
-                  f->schedule == NN_SCHEDULE_COSINE ? " that falls to 0 as a cosine" : "",
+    fl_buf_printf(out, " Server: %s", servers[f->server]);
+    explain_rate(out, f);
+    fl_buf_printf(out, "%s.",
                   f->average == NN_AVERAGE_NONE           ? ""
                   : f->first + f->rounds - 1 == p->rounds ? ", the released model is an average over rounds"
                                                           : ", what comes out is an average over rounds");
@@ -93,7 +106,10 @@ static void explain_training(fl_buf *out, const nn_plan *p)
 {
     fl_buf_printf(out, "Model %s with %u weights, trained in %u rounds", p->architecture, p->n_weights, p->rounds);
     if (p->initial[0])
-        fl_buf_printf(out, ", from pretrained weights: the file with SHA-256 %.16s...", p->initial);
+        fl_buf_printf(out, ", from pretrained weights: the file with SHA-256 %.16s...%s", p->initial,
+                      p->channels == 3                               ? ""
+                      : p->pretrained_channels == NN_CHANNELS_REFUSE ? " (refused if it reads colours)"
+                                                                     : " (kernels of colours are summed)");
     fl_buf_add_text(out, ".");
     explain_loss(out, p);
     if (p->n_phases > 1)

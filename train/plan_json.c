@@ -16,14 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT 3
+#define FORMAT 4
 
 static const char *const server_names[] = {"sgd", "momentum", "adam"};
-static const char *const schedule_names[] = {"constant", "cosine"};
+static const char *const schedule_names[] = {"constant", "cosine", "step"};
 static const char *const average_names[] = {"none", "ema", "tail"};
 static const char *const loss_names[] = {"softmax", "binary", "squares"};
 static const char *const clipping_names[] = {"flat", "automatic"};
 static const char *const label_names[] = {"single", "multi"};
+static const char *const channels_names[] = {"sum", "refuse"};
 
 static bool has_weights(const nn_plan *p)
 {
@@ -37,6 +38,12 @@ static bool has_weights(const nn_plan *p)
 /* One plan has one text: that of the oldest format which can say it. */
 static int format_of(const nn_plan *p)
 {
+    for (uint32_t i = 0; i < p->n_phases; i++) {
+        if (p->phases[i].schedule == NN_SCHEDULE_STEP || p->phases[i].warmup_rounds > 0)
+            return 4;
+    }
+    if (p->pretrained_channels != NN_CHANNELS_SUM)
+        return 4;
     const nn_phase *m = &p->phases[p->n_phases - 1];
     if (p->n_phases > 1 || p->multi || p->patients > 0 || p->initial[0] || has_weights(p) ||
         strcmp(m->learn, "all") != 0 || m->loss != NN_LOSS_SOFTMAX || m->clipping != NN_CLIP_FLAT ||
@@ -128,9 +135,18 @@ static const struct {
 #define N_OTHERS      12 /* the members set one by one below */
 #define N_SECOND      6  /* and those of format 2 */
 #define N_THIRD       9
+#define N_SCHEDULE    3 /* those of format 4 which a phase has, too */
+#define N_FOURTH      (N_SCHEDULE + 1)
 #define N_PHASE       (N_ROWS(phase_counts) + N_ROWS(phase_reals) + N_ROWS(phase_texts) + 7)
 
-static fl_json *phase_to_json(const nn_phase *p)
+static void set_schedule(fl_json *j, const nn_phase *p)
+{
+    fl_json_set_int(j, "schedule_every", p->schedule_every);
+    set_real(j, "schedule_factor", p->schedule_factor);
+    fl_json_set_int(j, "warmup_rounds", p->warmup_rounds);
+}
+
+static fl_json *phase_to_json(const nn_phase *p, int format)
 {
     const char *base = (const char *)p;
     fl_json *j = fl_json_object();
@@ -147,6 +163,8 @@ static fl_json *phase_to_json(const nn_phase *p)
     fl_json_set_text(j, "average", average_names[p->average]);
     fl_json_set_bool(j, "mirror", p->mirror);
     fl_json_set_int(j, "noise_variance", (int64_t)p->noise_variance);
+    if (format > 3)
+        set_schedule(j, p);
     return j;
 }
 
@@ -156,7 +174,7 @@ static void set_third(fl_json *j, const nn_plan *p)
     const nn_phase *m = &p->phases[p->n_phases - 1];
     fl_json *phases = fl_json_array(), *weights = fl_json_array();
     for (uint32_t i = 0; i + 1 < p->n_phases; i++)
-        fl_json_push(phases, phase_to_json(&p->phases[i]));
+        fl_json_push(phases, phase_to_json(&p->phases[i], format_of(p)));
     for (uint32_t i = 0; has_weights(p) && i < p->n_classes; i++) {
         char text[DP_DECIMAL_TEXT];
         real_text(text, p->class_weights[i]);
@@ -205,6 +223,10 @@ static fl_json *to_json(const nn_plan *p)
         set_second(j, p);
     if (format_of(p) > 2)
         set_third(j, p);
+    if (format_of(p) > 3) {
+        set_schedule(j, &p->phases[p->n_phases - 1]);
+        fl_json_set_text(j, "pretrained_channels", channels_names[p->pretrained_channels]);
+    }
     fl_json_set(j, "input", input);
     fl_json_set(j, "classes", array_of(p->classes[0], sizeof p->classes[0], p->n_classes));
     fl_json_set(j, "sites", array_of(p->sites[0], sizeof p->sites[0], p->n_sites));
@@ -336,12 +358,21 @@ static bool get_second(nn_plan *p, const fl_json *j)
     return true;
 }
 
-static bool read_phase(nn_phase *p, const fl_json *j)
+static bool get_schedule(nn_phase *p, const fl_json *j)
+{
+    const char *factor = fl_json_text(j, "schedule_factor");
+    return factor && dp_decimal_value(&p->schedule_factor, factor) &&
+           get_count(&p->schedule_every, j, "schedule_every") && get_count(&p->warmup_rounds, j, "warmup_rounds");
+}
+
+static bool read_phase(nn_phase *p, const fl_json *j, int64_t format)
 {
     char *base = (char *)p;
     int64_t variance;
     int loss, clipping, server, schedule, average;
-    if (!j || !fl_json_is_object(j) || fl_json_count(j) != N_PHASE)
+    if (!j || !fl_json_is_object(j) || fl_json_count(j) != N_PHASE + (format > 3 ? N_SCHEDULE : 0))
+        return false;
+    if (format > 3 && !get_schedule(p, j))
         return false;
     for (size_t i = 0; i < N_ROWS(phase_counts); i++) {
         if (!get_count((uint32_t *)(void *)(base + phase_counts[i].offset), j, phase_counts[i].key))
@@ -387,7 +418,7 @@ static bool get_weights(nn_plan *p, const fl_json *j)
 }
 
 /* After n_classes and class_weights were set to what older formats have. */
-static fl_code read_third(nn_plan *p, const fl_json *j, fl_err *err)
+static fl_code read_third(nn_plan *p, const fl_json *j, int64_t format, fl_err *err)
 {
     fl_json *phases = fl_json_member(j, "phases");
     int labels, loss, clipping;
@@ -396,7 +427,7 @@ static fl_code read_third(nn_plan *p, const fl_json *j, fl_err *err)
         return missing("phases", err);
     p->n_phases = (uint32_t)fl_json_count(phases) + 1;
     for (uint32_t i = 0; i + 1 < p->n_phases; i++) {
-        if (!read_phase(&p->phases[i], fl_json_at(phases, i)))
+        if (!read_phase(&p->phases[i], fl_json_at(phases, i), format))
             return missing("a member of phases", err);
     }
     nn_phase *m = &p->phases[p->n_phases - 1];
@@ -418,6 +449,17 @@ static fl_code read_third(nn_plan *p, const fl_json *j, fl_err *err)
     p->multi = labels == 1;
     m->loss = (nn_loss_kind)loss;
     m->clipping = (nn_clipping)clipping;
+    return FL_OK;
+}
+
+static fl_code read_fourth(nn_plan *p, const fl_json *j, fl_err *err)
+{
+    int channels;
+    if (!get_schedule(&p->phases[p->n_phases - 1], j))
+        return missing("schedule_every, schedule_factor or warmup_rounds", err);
+    if (!get_choice(&channels, j, "pretrained_channels", channels_names, N_ROWS(channels_names)))
+        return missing("pretrained_channels", err);
+    p->pretrained_channels = (nn_channels)channels;
     return FL_OK;
 }
 
@@ -457,7 +499,9 @@ static fl_code read_others(nn_plan *p, const fl_json *j, fl_err *err)
     for (uint32_t i = 0; i < p->n_classes; i++)
         p->class_weights[i] = 1;
     if (format > 2)
-        FL_TRY(read_third(p, j, err));
+        FL_TRY(read_third(p, j, format, err));
+    if (format > 3)
+        FL_TRY(read_fourth(p, j, err));
     if (!get_texts(p->sites[0], sizeof p->sites[0], NN_PLAN_MAX_SITES, &p->n_sites, fl_json_member(j, "sites")))
         return missing("sites", err);
     if (!get_choice(&server, j, "server", server_names, N_ROWS(server_names)))
@@ -490,7 +534,7 @@ static fl_code read_json(nn_plan *p, const fl_json *j, fl_err *err)
         return fl_fail(err, FL_EFORMAT, "plan: is of format %lld, this version reads 1 to %d", (long long)format,
                        FORMAT);
     const size_t expected = N_ROWS(counts) + N_ROWS(reals) + N_ROWS(texts) + N_OTHERS + (format > 1 ? N_SECOND : 0) +
-                            (format > 2 ? N_THIRD : 0);
+                            (format > 2 ? N_THIRD : 0) + (format > 3 ? N_FOURTH : 0);
     if (fl_json_count(j) != expected)
         return fl_fail(err, FL_EFORMAT, "plan: has %zu members, expected %zu", fl_json_count(j), expected);
     fl_code rc = read_tables(p, j, err);

@@ -1,5 +1,4 @@
 #include "train/pretrained.h"
-#include "base/file.h"
 #include "train/tensors.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,7 +11,7 @@ typedef struct taking {
     const nn_model *model;
     const nn_tensors *file;
     const char *prefix; /* of every name in the file; "" */
-    unsigned rules;
+    nn_channels channels;
     float *w;
     fl_buf *report;
     bool *is_used; /* by the file's tensors */
@@ -44,12 +43,11 @@ static void say(taking *t, const char *name, const char *ours, const char *their
     fl_buf_printf(t->report, "%-40s  %-16s  %-16s  %s\n", clean, ours, theirs, what);
 }
 
-/* A difference that a start may not have, unless the rules are lenient. */
-static void say_missing(taking *t, const nn_tensor *tensor, const char *ours, const char *theirs)
+/* A difference that a start may not have. */
+static void say_missing(taking *t, const nn_tensor *tensor, const char *ours, const char *theirs, const char *what)
 {
-    const bool is_fine = t->rules & NN_PRETRAINED_PARTIAL;
-    say(t, tensor->name, ours, theirs, is_fine ? "stays as it starts" : "does not fit");
-    if (!is_fine && !t->first[0])
+    say(t, tensor->name, ours, theirs, what);
+    if (!t->first[0])
         snprintf(t->first, sizeof t->first, "%s is %s, the file's is %s", tensor->name, ours, theirs);
 }
 
@@ -121,7 +119,7 @@ static fl_code take_tensor(taking *t, const nn_tensor *tensor, fl_err *err)
         return FL_OK;
     }
     if (!s) {
-        say_missing(t, tensor, ours, "missing");
+        say_missing(t, tensor, ours, "missing", "does not fit");
         return FL_OK;
     }
     t->is_used[s - t->file->list] = true;
@@ -129,14 +127,17 @@ static fl_code take_tensor(taking *t, const nn_tensor *tensor, fl_err *err)
     fl_code rc = FL_OK;
     if (nn_stored_is(s, tensor->n_dims, tensor->dims)) {
         rc = nn_stored_floats(t->w + tensor->offset, s, err);
-    } else if ((t->rules & NN_PRETRAINED_SUM_CHANNELS) && is_colour_for_grey(t, tensor, s)) {
+    } else if (is_colour_for_grey(t, tensor, s) && t->channels == NN_CHANNELS_REFUSE) {
+        say_missing(t, tensor, ours, theirs, "does not fit: pretrained_channels is refuse");
+        return FL_OK;
+    } else if (is_colour_for_grey(t, tensor, s)) {
         say(t, tensor->name, ours, theirs, "summed over the three channels of the input");
         rc = take_summed(t, tensor, s, err);
     } else {
         if (is_head(t->model, tensor) && differs_in_classes_only(tensor, s))
             say(t, tensor->name, ours, theirs, "the head, of other classes: stays as it starts");
         else
-            say_missing(t, tensor, ours, theirs);
+            say_missing(t, tensor, ours, theirs, "does not fit");
         return FL_OK;
     }
     t->n_taken++;
@@ -185,13 +186,13 @@ static fl_code take_all(taking *t, fl_err *err)
     return judge(t, err);
 }
 
-fl_code nn_pretrained_take(float *w, const nn_model *m, unsigned rules, const uint8_t *bytes, size_t n, fl_buf *report,
-                           fl_err *err)
+fl_code nn_pretrained_take(float *w, const nn_model *m, nn_channels channels, const uint8_t *bytes, size_t n,
+                           fl_buf *report, fl_err *err)
 {
     nn_tensors file;
     const size_t n_weights = nn_model_n_weights(m);
     FL_TRY(nn_tensors_read(&file, bytes, n, err));
-    taking t = {.model = m, .file = &file, .rules = rules, .report = report};
+    taking t = {.model = m, .file = &file, .channels = channels, .report = report};
     t.is_used = calloc(file.n + 1, sizeof *t.is_used);
     t.w = malloc(n_weights * sizeof *t.w);
     fl_code rc = t.is_used && t.w ? FL_OK : fl_fail(err, FL_EENV, "no memory for the weights to start from");
@@ -205,23 +206,4 @@ fl_code nn_pretrained_take(float *w, const nn_model *m, unsigned rules, const ui
     free(t.is_used);
     nn_tensors_fini(&file);
     return rc;
-}
-
-fl_code nn_pretrained_read_by(float *w, const nn_model *m, unsigned rules, const char *path, fl_buf *report,
-                              fl_err *err)
-{
-    fl_err unread;
-    err = err ? err : &unread; /* messages are built in steps */
-    fl_buf bytes;
-    fl_buf_init(&bytes, NN_PRETRAINED_MAX_BYTES);
-    fl_code rc = fl_file_read(&bytes, path, err);
-    if (rc == FL_OK && (rc = nn_pretrained_take(w, m, rules, bytes.bytes, bytes.size, report, err)) != FL_OK)
-        rc = fl_fail_in(err, "%s", path);
-    fl_buf_fini(&bytes);
-    return rc;
-}
-
-fl_code nn_pretrained_read(float *w, const nn_model *m, const char *path, fl_buf *report, fl_err *err)
-{
-    return nn_pretrained_read_by(w, m, 0, path, report, err);
 }

@@ -95,7 +95,7 @@ fl_code nn_server_init(nn_server *s, const nn_plan *plan, const uint8_t *pretrai
     if (rc == FL_OK) {
         nn_model_init_weights(m, s->w, plan->seed);
         if (pretrained)
-            rc = nn_pretrained_take(s->w, m, NN_PRETRAINED_SUM_CHANNELS, pretrained, n_bytes, report, err);
+            rc = nn_pretrained_take(s->w, m, plan->pretrained_channels, pretrained, n_bytes, report, err);
     }
     nn_model_destroy(m);
     if (rc != FL_OK)
@@ -132,14 +132,6 @@ typedef struct step {
     double first_left, second_left; /* adam: 1 - b^k, 1 - c^k */
 } step;
 
-static double learning_rate(const nn_phase *p, uint32_t t)
-{
-    double rate = p->server_learning_rate * p->local_learning_rate;
-    if (p->schedule == NN_SCHEDULE_COSINE)
-        rate *= (1 + cos(M_PI * t / p->rounds)) / 2;
-    return rate;
-}
-
 /* Weight of the newest model in the running mean; 0: it does not enter. */
 static double share_of_newest(uint32_t n_averaged, const nn_phase *p, uint32_t t)
 {
@@ -163,6 +155,23 @@ static double power(double base, uint32_t exponent) /* the same bits wherever it
     while (exponent-- > 0)
         product *= base;
     return product;
+}
+
+static double learning_rate(const nn_phase *p, uint32_t t)
+{
+    const double rate = p->server_learning_rate * p->local_learning_rate;
+    if (t < p->warmup_rounds)
+        return rate * (t + 1) / (p->warmup_rounds + 1.0);
+    t -= p->warmup_rounds;
+    switch (p->schedule) {
+    case NN_SCHEDULE_CONSTANT:
+        return rate;
+    case NN_SCHEDULE_COSINE:
+        return rate * ((1 + cos(M_PI * t / (p->rounds - p->warmup_rounds))) / 2);
+    case NN_SCHEDULE_STEP:
+        return rate * power(p->schedule_factor, t / p->schedule_every);
+    }
+    return rate;
 }
 
 static step step_of(const nn_server *s, const nn_plan *plan, uint64_t sum_declared, uint32_t round)

@@ -11,8 +11,15 @@
  *     v        = c * v + (1 - c) * gradient^2
  *     w       <- w - lr_t * eta * (m / (1 - b^k)) / (sqrt(v / (1 - c^k)) + 1e-8) - lr_t * eta * weight_decay * w
  *
- * eta is the local learning rate, so a server learning rate of 1 with SGD is plain FedAvg. lr_t = lr, or with
- * the cosine schedule lr * (1 + cos(pi t / rounds)) / 2 in round t = 0, 1, ...
+ * eta is the local learning rate, so a server learning rate of 1 with SGD is plain FedAvg. In round t = 0, 1, ..., with
+ * N = warmup_rounds,
+ *
+ *     lr_t = lr * (t + 1) / (N + 1)                                   t < N: so many rounds below lr, none at 0
+ *     lr_t = lr * f(t - N)                                            after them, where with s = t - N
+ *     f(s) = 1                                                        constant
+ *            (1 + cos(pi s / (rounds - N))) / 2                       cosine (Loshchilov and Hutter 2017, without restarts)
+ *            factor^floor(s / every)                                  step
+ *
  * The released model is w, or its mean over the last `tail` of the rounds, or its exponential mean, which starts at
  * the model after the first round.
  *

@@ -37,19 +37,19 @@ enum { PHASES = NN_PLAN_MAX_PHASES - 1 };
 
 typedef struct study_phase {
     char name[32], section[48];
-    char learn[NN_PLAN_MAX_LEARN], loss[48], average[32];
-    int optimiser, schedule, clipping;
-    int64_t rounds, local_steps, clip_units, augmentations, shift;
+    char learn[NN_PLAN_MAX_LEARN], loss[48], schedule[48], average[32];
+    int optimiser, clipping;
+    int64_t warmup, rounds, local_steps, clip_units, augmentations, shift;
     nn_decimal local_rate, server_rate, momentum, weight_decay, sampling_rate, noise_multiplier, clip_norm;
     bool mirror;
 } study_phase;
 
 typedef struct study {
     char name[64], classes[1200], hospitals[3500], shape[32], architecture[512], pretrained[512], strategy[32],
-        average[32], declared[3500];
+        schedule[48], average[32], declared[3500];
     char learn[NN_PLAN_MAX_LEARN], class_weights[512];
-    int labels, optimiser, schedule, loss, clipping;
-    int64_t patients;
+    int labels, optimiser, loss, clipping, channels;
+    int64_t patients, warmup;
     int64_t seed, count, local_steps, quorum, deadline_s, slot_ms, clip_units, augmentations, shift, allowance_rounds,
         noise_probe, metrics_every, bins;
     nn_decimal local_rate, server_rate, momentum, weight_decay;
@@ -72,6 +72,7 @@ static const fl_config_row rows[] = {
     {"input", "shape", FL_CONFIG_TEXT, AT(shape), 1, 31, NULL, NULL, "channels x height x width of the model's input", false},
     {"model", "architecture", FL_CONFIG_TEXT, AT(architecture), 1, 511, NULL, NULL, "a named architecture, or file:PATH with the layers", false},
     {"model", "pretrained", FL_CONFIG_TEXT, AT(pretrained), 0, 511, "", NULL, "a safetensors file with weights to start from, PyTorch's names and layouts, beside the study", false},
+    {"model", "pretrained_channels", FL_CONFIG_CHOICE, AT(channels), 0, 0, "sum", "sum|refuse", "when its first convolution reads three channels and the model's one: sum the kernels over the channels, as for a grey image in three equal ones, or refuse the file", false},
     {"model", "learn", FL_CONFIG_TEXT, AT(learn), 1, NN_PLAN_MAX_LEARN - 1, "all", NULL, "all, or the layers that are learned, separated by commas; the others keep the weights they start with", false},
     {"rounds", "count", FL_CONFIG_INT, AT(count), 1, 100000, NULL, NULL, "rounds", false},
     {"rounds", "local_steps", FL_CONFIG_INT, AT(local_steps), 1, 1000, "1", NULL, "noised steps in a round", false},
@@ -86,7 +87,8 @@ static const fl_config_row rows[] = {
     {"server", "learning_rate", FL_CONFIG_DECIMAL, AT(server_rate), 1e-9, 1e9, "1", NULL, "times the local one", false},
     {"server", "momentum", FL_CONFIG_DECIMAL, AT(momentum), 0, 0.9999, "0.9", NULL, "of optimiser = momentum, and the first moment's of adam", false},
     {"server", "weight_decay", FL_CONFIG_DECIMAL, AT(weight_decay), 0, 1, "0", NULL, "shrinks the weights each round, times the learning rate", false},
-    {"server", "schedule", FL_CONFIG_CHOICE, AT(schedule), 0, 0, "constant", "constant|cosine", "of the learning rate", false},
+    {"server", "schedule", FL_CONFIG_TEXT, AT(schedule), 1, 47, "constant", NULL, "of the learning rate: constant, cosine (down to 0), or step:EVERY:FACTOR, times FACTOR after every so many rounds", false},
+    {"server", "warmup_rounds", FL_CONFIG_INT, AT(warmup), 0, 99999, "0", NULL, "rounds in which the learning rate rises to its value in a line; the schedule begins after them", false},
     {"server", "average", FL_CONFIG_TEXT, AT(average), 1, 31, "none", NULL, "none, ema:DECAY or tail:FRACTION of the rounds", false},
     {"privacy", "epsilon", FL_CONFIG_DECIMAL, AT(epsilon), 1e-6, 1000, NULL, NULL, "for each patient, over the whole study", false},
     {"privacy", "delta", FL_CONFIG_TEXT, AT(delta), 1, 23, NULL, NULL, "far below one over the number of patients, for example 1e-5", false},
@@ -129,7 +131,8 @@ static const fl_config_row phase_rows[] = {
     {"phase NAME", "optimiser", FL_CONFIG_CHOICE, IN(optimiser), 0, 0, "sgd", "sgd|momentum|adam", "of the server, as in [server]", false},
     {"phase NAME", "momentum", FL_CONFIG_DECIMAL, IN(momentum), 0, 0.9999, "0.9", NULL, "as in [server]", false},
     {"phase NAME", "weight_decay", FL_CONFIG_DECIMAL, IN(weight_decay), 0, 1, "0", NULL, "as in [server]", false},
-    {"phase NAME", "schedule", FL_CONFIG_CHOICE, IN(schedule), 0, 0, "constant", "constant|cosine", "over the rounds of this phase", false},
+    {"phase NAME", "schedule", FL_CONFIG_TEXT, IN(schedule), 1, 47, "constant", NULL, "as in [server], over the rounds of this phase", false},
+    {"phase NAME", "warmup_rounds", FL_CONFIG_INT, IN(warmup), 0, 99999, "0", NULL, "as in [server], of the rounds of this phase", false},
     {"phase NAME", "average", FL_CONFIG_TEXT, IN(average), 1, 31, "none", NULL, "as in [server]; the next phase starts from it", false},
 };
 /* clang-format on */
@@ -203,6 +206,34 @@ static fl_code parse_average(nn_average *kind, double *value, const char *text, 
         return wrong(err, name, section, "average", "expected none, ema:DECAY or tail:FRACTION");
     if (!dp_decimal_value(value, colon + 1) || *value > 1 || *value <= 0)
         return wrong(err, name, section, "average", "what follows the colon is not a number above 0 and at most 1");
+    return FL_OK;
+}
+
+/* "step:EVERY:FACTOR": whether they fit the rounds is the plan's to say. */
+static bool split_step(nn_phase *phase, const char *text)
+{
+    static const char step[] = "step:";
+    if (strncmp(text, step, strlen(step)) != 0)
+        return false;
+    const char *every = text + strlen(step);
+    const size_t digits = strspn(every, "0123456789");
+    phase->schedule = NN_SCHEDULE_STEP;
+    phase->schedule_every = (uint32_t)strtoul(every, NULL, 10);
+    return digits >= 1 && digits <= 6 && every[digits] == ':' &&
+           dp_decimal_value(&phase->schedule_factor, every + digits + 1);
+}
+
+static fl_code parse_schedule(nn_phase *phase, const char *text, int64_t warmup, const char *name, const char *section,
+                              fl_err *err)
+{
+    phase->warmup_rounds = (uint32_t)warmup;
+    if (strcmp(text, "constant") == 0)
+        phase->schedule = NN_SCHEDULE_CONSTANT;
+    else if (strcmp(text, "cosine") == 0)
+        phase->schedule = NN_SCHEDULE_COSINE;
+    else if (!split_step(phase, text))
+        return wrong(err, name, section, "schedule",
+                     "expected constant, cosine or step:EVERY:FACTOR, for example step:20:0.5");
     return FL_OK;
 }
 
@@ -330,7 +361,10 @@ static fl_code set_initial(nn_plan *p, const study *s, const char *name, const c
     char path[FL_PATH_MAX];
     fl_buf bytes;
     if (!s->pretrained[0])
-        return FL_OK;
+        return s->channels == 0 ? FL_OK
+                                : wrong(err, name, "model", "pretrained_channels", "there is no pretrained file");
+    if (p->channels == 1) /* with three nothing is ever summed */
+        p->pretrained_channels = (nn_channels)s->channels;
     FL_TRY(pretrained_path(path, s, name, path_dir, err));
     fl_buf_init(&bytes, NN_PRETRAINED_MAX_BYTES);
     fl_code rc = fl_file_read(&bytes, path, err);
@@ -362,7 +396,9 @@ static fl_code set_training(nn_plan *p, const study *s, const char *name, fl_err
     p->server_learning_rate = value_of(s->server_rate);
     p->server_momentum = p->server != NN_SERVER_SGD ? value_of(s->momentum) : 0;
     p->server_weight_decay = value_of(s->weight_decay);
-    p->schedule = s->schedule == 1 ? NN_SCHEDULE_COSINE : NN_SCHEDULE_CONSTANT;
+    nn_phase *last = &p->phases[s->n_phases];
+    FL_TRY(parse_schedule(last, s->schedule, s->warmup, name, "server", err));
+    p->schedule = last->schedule;
     p->augmentations = (uint32_t)s->augmentations;
     p->mirror = s->mirror;
     p->shift = (uint32_t)s->shift;
@@ -470,7 +506,7 @@ static fl_code set_phase(nn_plan *p, nn_phase *phase, nn_model *m, const study *
     phase->server_learning_rate = value_of(s->server_rate);
     phase->server_momentum = phase->server != NN_SERVER_SGD ? value_of(s->momentum) : 0;
     phase->server_weight_decay = value_of(s->weight_decay);
-    phase->schedule = (nn_schedule)s->schedule;
+    FL_TRY(parse_schedule(phase, s->schedule, s->warmup, name, s->section, err));
     FL_TRY(parse_average(&phase->average, &phase->average_value, s->average, name, s->section, err));
     FL_TRY(set_loss(p, phase, s, name, err));
     if (set_aim(p, phase, m, s->clip_units, whole, err) != FL_OK)

@@ -194,7 +194,8 @@ static void plans_that_contradict_themselves_are_refused(void **state)
     refused_json("\"classes\":[\"normal\"", "\"classes\":[\"nor mal\"", "class 0");
     refused_json("\"classes\":[\"normal\"", "\"classes\":[\"pneumonia\"", "one name");
     refused_json("\"name\":\"first\"", "\"name\":\"a/b\"", "name is not");
-    refused_json("\"format\":2", "\"format\":4", "format");
+    refused_json("\"format\":2", "\"format\":5", "reads 1 to 4");
+    refused_json("\"schedule\":\"constant\"", "\"schedule\":\"step\"", "a step every 0 rounds never comes");
     refused_json("\"format\":2", "\"format\":3", "members");
     refused_json("\"format\":2", "\"format\":1", "members");
     refused_json("\"probe\":", "\"probe\":-", "probe");
@@ -203,16 +204,22 @@ static void plans_that_contradict_themselves_are_refused(void **state)
     refused_json("\"quorum\":2", "\"quorum\":0", "quorum is 0");
 }
 
-/* The study with one line put behind another. */
+/* The study with one line put behind another; valid until the next call. */
+static const char *with_line(const char *behind, const char *line)
+{
+    static char text[3000];
+    const char *at = strstr(study, behind);
+    assert_non_null(at);
+    const size_t n = (size_t)(at - study) + strlen(behind);
+    snprintf(text, sizeof text, "%.*s%s\n%s", (int)n, study, line, study + n);
+    return text;
+}
+
 static void refused_study(const char *behind, const char *line, const char *words)
 {
-    char text[3000], *at = strstr(study, behind);
     nn_plan p;
     fl_err err = {0};
-    assert_non_null(at);
-    size_t n = (size_t)(at - study) + strlen(behind);
-    snprintf(text, sizeof text, "%.*s%s\n%s", (int)n, study, line, study + n);
-    if (nn_plan_from_study(&p, text, "a.ini", ".", &err) == FL_OK)
+    if (nn_plan_from_study(&p, with_line(behind, line), "a.ini", ".", &err) == FL_OK)
         fail_msg("%s was taken", line);
     if (!strstr(err.text, words) || !strstr(err.text, "a.ini"))
         fail_msg("%s: %s", line, err.text);
@@ -276,6 +283,108 @@ static void studies_that_ask_for_what_is_not_there_are_refused_in_words(void **s
     replaced_study("epsilon = 8\n", "epsilon = 0.00001\n", "noise_multiplier");
     replaced_study("delta = 1e-5", "delta = 1", "delta");
     replaced_study("mirror = yes\nshift = 2\n", "augmentations = 4\n", "the same image");
+}
+
+static void schedules_stand_in_the_plan_when_there_are_some(void **state)
+{
+    (void)state;
+    const nn_plan plain = from(study);
+    static const struct {
+        const char *lines, *json[4], *words;
+        nn_schedule schedule;
+        uint32_t every, warmup;
+        double factor;
+    } cases[] = {
+        {"schedule = constant\nwarmup_rounds = 0",
+         {"\"format\":2,", "\"schedule\":\"constant\""},
+         "rate 12.5, the",
+         NN_SCHEDULE_CONSTANT,
+         0,
+         0,
+         0},
+        {"schedule = cosine",
+         {"\"format\":2,", "\"schedule\":\"cosine\""},
+         "rate 12.5 that falls to 0 as a cosine, the",
+         NN_SCHEDULE_COSINE,
+         0,
+         0,
+         0},
+        {"schedule = step:20:5e-1",
+         {"\"format\":4,", "\"schedule\":\"step\",\"schedule_every\":20,\"schedule_factor\":\"0.5\"",
+          "\"warmup_rounds\":0"},
+         "rate 12.5 that is multiplied by 0.5 every 20 rounds, the",
+         NN_SCHEDULE_STEP,
+         20,
+         0,
+         0.5},
+        {"warmup_rounds = 1",
+         {"\"format\":4,", "\"schedule\":\"constant\",\"schedule_every\":0,\"schedule_factor\":\"0\"",
+          "\"warmup_rounds\":1"},
+         "rate 12.5 after a rise in a line over 1 round, the",
+         NN_SCHEDULE_CONSTANT,
+         0,
+         1,
+         0},
+        {"warmup_rounds = 6\nschedule = step:1:0.9",
+         {"\"schedule_every\":1,\"schedule_factor\":\"0.9\"", "\"warmup_rounds\":6"},
+         "over 6 rounds, that is multiplied by 0.9 every 1 round, the",
+         NN_SCHEDULE_STEP,
+         1,
+         6,
+         0.9},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        nn_plan p = from(with_line("[server]\n", cases[i].lines)), back;
+        fl_err err;
+        const nn_phase *m = &p.phases[0];
+        assert_true(m->schedule == cases[i].schedule && m->schedule_every == cases[i].every &&
+                    m->warmup_rounds == cases[i].warmup && m->schedule_factor == cases[i].factor);
+        fl_buf text = json_of(&p), words;
+        for (size_t k = 0; cases[i].json[k]; k++) {
+            if (!strstr((char *)text.bytes, cases[i].json[k]))
+                fail_msg("%s: no %s in %s", cases[i].lines, cases[i].json[k], (char *)text.bytes);
+        }
+        if (nn_plan_parse(&back, (const char *)text.bytes, text.size, &err) != FL_OK)
+            fail_msg("%s", err.text);
+        assert_memory_equal(&p, &back, sizeof p);
+        fl_buf_init(&words, 1 << 16);
+        nn_plan_explain(&words, &p);
+        if (!strstr(fl_buf_text(&words), cases[i].words))
+            fail_msg("%s: %s", cases[i].lines, fl_buf_text(&words));
+        if (i ==
+            0) { /* what is the default is no other plan: the text is the same but for the seed of the study's text */
+            p.seed = plain.seed;
+            fl_buf ours = json_of(&p), theirs = json_of(&plain);
+            assert_string_equal((char *)ours.bytes, (char *)theirs.bytes);
+            fl_buf_fini(&ours);
+            fl_buf_fini(&theirs);
+        }
+        fl_buf_fini(&text);
+        fl_buf_fini(&words);
+    }
+}
+
+static void schedules_that_cannot_be_are_refused_in_words(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {
+        "linear",        "step",      "step:20",          "step:20:",    "step::0.5", "step:-1:0.5",
+        "step:20:0.5:1", "step:20:x", "step:1234567:0.5", "Step:20:0.5", "cosine:3"};
+    char line[100];
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        snprintf(line, sizeof line, "schedule = %s", wrong[i]);
+        refused_study("[server]\n", line, "[server] schedule: expected constant, cosine or step:EVERY:FACTOR");
+    }
+    refused_study("[server]\n", "schedule = step:0:0.5", "a step every 0 rounds never comes");
+    refused_study("[server]\n", "schedule = step:60:0.5", "a step every 60 rounds never comes in the 60 after");
+    refused_study("[server]\n", "schedule = step:40:0.5\nwarmup_rounds = 20",
+                  "never comes in the 40 after the warm-up");
+    refused_study("[server]\n", "schedule = step:20:1", "the factor of a step is 1, expected above 0 and below 1");
+    refused_study("[server]\n", "schedule = step:20:0", "the factor of a step is 0");
+    refused_study("[server]\n", "warmup_rounds = 60", "warmup_rounds is 60, expected fewer than the 60 rounds");
+    refused_study("[server]\n", "warmup_rounds = -1", "[server] warmup_rounds");
+    refused_study("[model]\n", "pretrained_channels = refuse", "there is no pretrained file");
+    refused_study("[model]\n", "pretrained_channels = mean", "one of sum|refuse");
 }
 
 static void a_spec_may_come_from_a_file_beside_the_study(void **state)
@@ -423,7 +532,8 @@ static void a_plan_with_phases_survives_its_json(void **state)
     static const char *const variants[] = {
         "[phase a]\nrounds = 3\nlearn = all\nclip_norm = 0.5\nnoise_multiplier = 9\noptimiser = adam\naverage = "
         "tail:0.5\n"
-        "schedule = cosine\nclipping = automatic\nmirror = yes\naugmentations = 2\nlearning_rate = 5e-2\n",
+        "schedule = step:2:0.25\nwarmup_rounds = 0\nclipping = automatic\nmirror = yes\naugmentations = "
+        "2\nlearning_rate = 5e-2\n",
         "[local]\nclass_weights = 1, 2.5\n[metrics]\nevery = 7\n", ""};
     for (size_t i = 0; i < 3; i++) {
         char sections[2000];
@@ -431,7 +541,7 @@ static void a_plan_with_phases_survives_its_json(void **state)
         nn_plan p = from(phased(sections)), back;
         fl_err err;
         fl_buf text = json_of(&p);
-        assert_non_null(strstr((char *)text.bytes, "\"format\":3,"));
+        assert_non_null(strstr((char *)text.bytes, i == 0 ? "\"format\":4," : "\"format\":3,"));
         if (nn_plan_parse(&back, (const char *)text.bytes, text.size, &err) != FL_OK)
             fail_msg("%s", err.text);
         assert_memory_equal(&p, &back, sizeof p);
@@ -482,6 +592,10 @@ static void phases_that_cannot_be_are_refused_in_words(void **state)
     refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = auto\n", "noise_multiplier");
     refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 4\nloss = squares:\n", "squares");
     refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 4\nloss = binary\n", "softmax if single");
+    refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 4\nrounds = 3\nwarmup_rounds = 3\n",
+                   "phase a: plan: warmup_rounds is 3, expected fewer than the 3 rounds");
+    refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 4\nschedule = step\n",
+                   "[phase a] schedule");
     refused_phases("[phase a]\nlearn = all\nclip_norm = 1\nnoise_multiplier = 0.1\n", "need more than 1000");
     snprintf(twice, sizeof twice, "%s%s", centring, centring);
     refused_phases(twice, "there is one already");
@@ -648,6 +762,8 @@ int main(void)
         cmocka_unit_test(no_other_text_than_the_canonical_one_is_a_plan),
         cmocka_unit_test(plans_that_contradict_themselves_are_refused),
         cmocka_unit_test(studies_that_ask_for_what_is_not_there_are_refused_in_words),
+        cmocka_unit_test(schedules_stand_in_the_plan_when_there_are_some),
+        cmocka_unit_test(schedules_that_cannot_be_are_refused_in_words),
         cmocka_unit_test(a_spec_may_come_from_a_file_beside_the_study),
         cmocka_unit_test(words_tell_the_cost_and_warn_of_too_many_weights),
         cmocka_unit_test(the_sample_names_every_key),

@@ -89,6 +89,47 @@ static void the_step_is_its_formula(void **state)
     }
 }
 
+/* One weight, gradient 1 in every round: it falls by the round's learning rate. */
+static void rates_are(nn_plan p, const double *expected)
+{
+    p.server = NN_SERVER_SGD;
+    p.server_weight_decay = 0;
+    nn_server s = a_server(&p);
+    fl_err err;
+    for (uint32_t r = 0; r < 8; r++) {
+        int64_t sum[130] = {[7] = 20000}; /* gradient = sum 0.5 / 1000 / (0.25 40) */
+        s.w[7] = 0;
+        assert_int_equal(nn_server_apply(&s, &p, sum, 40, r, &err), FL_OK);
+        if (!(fabs(s.w[7] + 1.5 * expected[r]) < 1e-6))
+            fail_msg("round %u: %.9g of 1.5, expected %.9g", r, -s.w[7], 1.5 * expected[r]);
+    }
+    nn_server_fini(&s);
+}
+
+static void the_learning_rate_follows_its_schedule(void **state)
+{
+    (void)state;
+    nn_plan p = a_plan();
+    nn_plan_settle(&p);
+    nn_phase *m = &p.phases[0];
+    p.schedule = NN_SCHEDULE_STEP;
+    m->schedule_every = 3, m->schedule_factor = 0.25;
+    rates_are(p, (double[]){1, 1, 1, 0.25, 0.25, 0.25, 0.0625, 0.0625});
+    m->warmup_rounds = 3; /* the steps are counted from the end of the warm-up */
+    rates_are(p, (double[]){0.25, 0.5, 0.75, 1, 1, 1, 0.25, 0.25});
+    p.schedule = NN_SCHEDULE_CONSTANT;
+    rates_are(p, (double[]){0.25, 0.5, 0.75, 1, 1, 1, 1, 1});
+    m->warmup_rounds = 1;
+    rates_are(p, (double[]){0.5, 1, 1, 1, 1, 1, 1, 1});
+    p.schedule = NN_SCHEDULE_COSINE;
+    m->warmup_rounds = 2; /* cos of 0, 30, ... 150 degrees over the six rounds that are left */
+    const double c = sqrt(3) / 2;
+    rates_are(p, (double[]){1. / 3, 2. / 3, 1, (1 + c) / 2, 0.75, 0.5, 0.25, (1 - c) / 2});
+    m->warmup_rounds = 0;
+    const double d = sqrt(0.5), e = cos(acos(-1) / 8), f = sin(acos(-1) / 8);
+    rates_are(p, (double[]){1, (1 + e) / 2, (1 + d) / 2, (1 + f) / 2, 0.5, (1 - f) / 2, (1 - d) / 2, (1 - e) / 2});
+}
+
 static void plain_fedavg_is_the_weighted_mean_of_the_hospitals_models(void **state)
 {
     (void)state;
@@ -228,6 +269,9 @@ static nn_plan two_phases(nn_server_kind server)
     p.phases[0].rounds = 3;
     p.phases[0].n_learned = 130;
     p.phases[0].server_learning_rate = 2;
+    p.phases[0].schedule = NN_SCHEDULE_STEP; /* each phase has a schedule of its own */
+    p.phases[0].schedule_every = 2, p.phases[0].schedule_factor = 0.5;
+    p.phases[1].warmup_rounds = 2;
     strcpy(p.phases[1].learn, "second");
     p.phases[1].n_learned = 6;
     nn_plan_settle(&p);
@@ -394,6 +438,41 @@ static void a_pretrained_start_is_the_file_of_the_plan_or_nothing(void **state)
     fl_buf_fini(&report);
 }
 
+/* A file of three channels for a model of one: the plan says whether it is summed. */
+static void a_start_in_colour_is_summed_or_refused(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"c.weight\":{\"dtype\":\"F32\",\"shape\":[1,3,1,1],\"data_offsets\":[0,12]}}";
+    const float kernels[3] = {0.5f, 0.25f, -2};
+    nn_plan p = a_plan();
+    nn_server s;
+    fl_err err;
+    fl_buf file, report;
+    uint8_t bytes[12], length[8] = {(uint8_t)(sizeof header - 1)};
+    strcpy(p.spec, "conv 1x1 1 nobias as c\nlinear classes");
+    p.n_weights = 1 + 130;
+    nn_plan_settle(&p);
+    fl_buf_init(&file, 1 << 10);
+    fl_buf_init(&report, 1 << 16);
+    nn_weights_write(bytes, kernels, 3);
+    fl_buf_add(&file, length, sizeof length);
+    fl_buf_add(&file, header, sizeof header - 1);
+    fl_buf_add(&file, bytes, sizeof bytes);
+    const fl_hash hash = fl_sha256(file.bytes, file.size);
+    fl_hex_encode(p.initial, hash.bytes, FL_HASH_SIZE);
+    assert_int_equal(nn_server_init(&s, &p, file.bytes, file.size, &report, &err), FL_OK);
+    assert_true(nn_server_model(&s)[0] == -1.25f);
+    assert_non_null(strstr(fl_buf_text(&report), "summed over the three channels"));
+    nn_server_fini(&s);
+    p.pretrained_channels = NN_CHANNELS_REFUSE;
+    fl_buf_clear(&report);
+    assert_int_equal(nn_server_init(&s, &p, file.bytes, file.size, &report, &err), FL_EREFUSED);
+    assert_non_null(strstr(err.text, "c.weight is 1x1x1x1, the file's is 1x3x1x1"));
+    assert_non_null(strstr(fl_buf_text(&report), "does not fit: pretrained_channels is refuse"));
+    fl_buf_fini(&file);
+    fl_buf_fini(&report);
+}
+
 static void rounds_out_of_turn_and_exploding_models_are_refused(void **state)
 {
     (void)state;
@@ -455,6 +534,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_step_is_its_formula),
+        cmocka_unit_test(the_learning_rate_follows_its_schedule),
         cmocka_unit_test(plain_fedavg_is_the_weighted_mean_of_the_hospitals_models),
         cmocka_unit_test(the_released_model_is_the_average_that_was_asked_for),
         cmocka_unit_test(stopped_anywhere_and_read_back_it_ends_with_the_same_bits),
@@ -463,6 +543,7 @@ int main(void)
         cmocka_unit_test(stopped_in_any_phase_it_goes_on_with_the_same_bits),
         cmocka_unit_test(the_state_of_older_programs_is_the_same),
         cmocka_unit_test(a_pretrained_start_is_the_file_of_the_plan_or_nothing),
+        cmocka_unit_test(a_start_in_colour_is_summed_or_refused),
         cmocka_unit_test(rounds_out_of_turn_and_exploding_models_are_refused),
         cmocka_unit_test(damaged_states_are_refused),
     };
