@@ -154,24 +154,24 @@ static wire_message about_round(const node_state *s, wire_kind kind)
     return m;
 }
 
-static uint64_t draws_of(const node_plan *p, uint32_t round)
+uint64_t node_round_draws(const node_plan *p, uint32_t round)
 {
     const node_terms *t = node_terms_of(p, round);
     return (uint64_t)t->coordinates * t->local_steps +
            (dp_counts_in(round, p->metrics_every, p->rounds) ? p->metrics_cells : 0);
 }
 
-double node_round_cost(const node_plan *p, uint32_t round)
+double node_round_counts(const node_plan *p, uint32_t round)
 {
-    const double cost = node_terms_of(p, round)->cost;
-    return dp_counts_in(round, p->metrics_every, p->rounds) ? cost + p->metrics_cost : cost;
+    return dp_counts_in(round, p->metrics_every, p->rounds) ? p->metrics_cost : 0;
 }
 
 /* This round of the plan does not fit the filter: neither its cost nor its integers of noise may pass. */
 static bool is_over_budget(const node_state *s, const node_plan *p, uint32_t round)
 {
-    return !s->has_filter || !dp_filter_admits(&s->filter, node_round_cost(p, round)) ||
-           !dp_filter_admits_draws(&s->filter, draws_of(p, round));
+    return !s->has_filter ||
+           !dp_filter_admits_round(&s->filter, node_terms_of(p, round)->cost, node_round_counts(p, round)) ||
+           !dp_filter_admits_draws(&s->filter, node_round_draws(p, round));
 }
 
 /* A round was refused because of budget or policy, and that still stands: the coordinator need not wait for this site
@@ -361,8 +361,8 @@ static void on_fetched(node_state *s, const node_event *ev, node_actions *out)
         return;
     }
     fl_hex_encode(s->now.debit, ev->random, 16);
-    dp_filter_charge(&s->filter, node_round_cost(p, s->now.round));
-    dp_filter_charge_draws(&s->filter, draws_of(p, s->now.round));
+    dp_filter_charge_round(&s->filter, node_terms_of(p, s->now.round)->cost, node_round_counts(p, s->now.round));
+    dp_filter_charge_draws(&s->filter, node_round_draws(p, s->now.round));
     entry_reserve(s, out, s->cohort);
     entry_other(s, ev, out);
     entry_debit(s, out, DP_STARTED, NULL);

@@ -197,8 +197,9 @@ const node_terms *node_terms_of(const node_plan *p, uint32_t round);
 void node_fill_reserve(dp_entry *e, const node_plan *p, uint32_t round);
 /* What the OTHER_RELEASE of a round with metrics says of it. */
 void node_fill_other(dp_entry *e, const node_plan *p);
-/* What a round of the plan costs in all, at the filter's order. */
-double node_round_cost(const node_plan *plan, uint32_t round);
+/* What the noised counts of a round cost, at the filter's order; 0: it has none. */
+double node_round_counts(const node_plan *plan, uint32_t round);
+uint64_t node_round_draws(const node_plan *plan, uint32_t round); /* integers of noise of a round, counts included */
 
 /* actions->n starts at 0. now_ms never decreases between calls. */
 void node_step(node_state *state, const node_event *event, node_actions *actions);

@@ -51,17 +51,12 @@ static double price_of_terms(const restoring *r, const node_terms *t)
                          t->local_steps);
 }
 
-static double price(const restoring *r, const node_plan *p, uint32_t round)
-{
-    const double cost = price_of_terms(r, node_terms_of(p, round));
-    return dp_counts_in(round, p->metrics_every, p->rounds) ? cost + price_of_counts(r, p) : cost;
-}
-
 /* A debit that nobody knows, at the price of a plan's dearest round. */
 typedef struct guess {
     uint32_t plan, round;
-    bool with_counts; /* whichever round it was, it may have had them */
-    double cost;      /* 0: the filter admits none */
+    double cost;   /* 0: the filter admits none */
+    double counts; /* whichever round it was, it may have had them; 0: no room for them */
+    uint64_t draws;
 } guess;
 
 /* The dearest terms of the plan that the filter admits (privacy/replay.h asks for them), and its metrics when there is room
@@ -76,11 +71,22 @@ static guess guess_of(const restoring *r, uint32_t plan, const dp_filter *f)
             continue;
         g.cost = cost;
         g.round = p->terms[i].last;
+        g.draws = (uint64_t)p->terms[i].coordinates * p->terms[i].local_steps;
     }
     const double counts = price_of_counts(r, p);
-    g.with_counts = g.cost > 0 && counts > 0 && dp_filter_admits(f, g.cost + counts);
-    g.cost += g.with_counts ? counts : 0;
+    if (g.cost > 0 && dp_filter_admits_round(f, g.cost, counts)) {
+        g.counts = counts;
+        g.draws += counts > 0 ? p->metrics_cells : 0;
+    }
+    if (!dp_filter_admits_draws(f, g.draws))
+        g.cost = 0;
     return g;
+}
+
+static void charge_guess(dp_filter *f, const guess *g)
+{
+    dp_filter_charge_round(f, g->cost, g->counts);
+    dp_filter_charge_draws(f, g->draws);
 }
 
 /* The dearest round of an approved plan that the filter still admits; cost 0 when there is none. */
@@ -89,7 +95,7 @@ static guess dearest(const restoring *r, const dp_filter *f)
     guess most = {.cost = 0};
     for (uint32_t i = 0; i < r->state->n_plans; i++) {
         const guess g = guess_of(r, i, f);
-        if (g.cost > most.cost)
+        if (g.cost > 0 && g.cost + g.counts > most.cost + most.counts)
             most = g;
     }
     return most;
@@ -211,15 +217,16 @@ static fl_code charge_guessed(restoring *r, uint32_t n, fl_err *err)
         const guess g = dearest(r, &led_state(r->store->ledger)->filter);
         wire_known k = {.round = g.round};
         uint8_t id[16];
-        assert(g.cost > 0); /* counted before, with the same filter */
+        assert(g.cost > 0); /* counted before, in a filter with the same bits */
         fl_csprng_bytes(&r->random, id, sizeof id);
         fl_hex_encode(k.debit, id, sizeof id);
-        FL_TRY(charge(r, g.plan, &k, g.with_counts, err));
+        FL_TRY(charge(r, g.plan, &k, g.counts > 0, err));
     }
     return FL_OK;
 }
 
-/* How many of at most `most` guesses the cap has room for, after what was received. */
+/* How many of at most `most` guesses the cap has room for, after what was received. The filter here takes what the ledger's
+ * will take, debit by debit in the same order, so that both have the same bits. */
 static uint32_t guesses(const restoring *r, uint64_t most)
 {
     const dp_ledger_state *l = led_state(r->store->ledger);
@@ -229,14 +236,19 @@ static uint32_t guesses(const restoring *r, uint64_t most)
         return 0;
     for (uint32_t i = 0; i < r->witness->n_known; i++) {
         const wire_known *k = &r->witness->known[i];
-        if (!is_ours(r, k))
-            dp_filter_charge(&filter, price(r, &r->state->plans[plan_of(r->state, k->study)], k->round));
+        if (is_ours(r, k))
+            continue;
+        const node_plan *p = &r->state->plans[plan_of(r->state, k->study)];
+        const bool has_counts = dp_counts_in(k->round, p->metrics_every, p->rounds);
+        dp_filter_charge_round(&filter, price_of_terms(r, node_terms_of(p, k->round)),
+                               has_counts ? price_of_counts(r, p) : 0);
+        dp_filter_charge_draws(&filter, node_round_draws(p, k->round));
     }
     for (; n < most && n < NODE_KNOWN_MAX; n++) {
         const guess g = dearest(r, &filter);
         if (g.cost == 0)
             break;
-        dp_filter_charge(&filter, g.cost);
+        charge_guess(&filter, &g);
     }
     return n;
 }

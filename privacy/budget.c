@@ -99,6 +99,22 @@ void dp_filter_charge(dp_filter *f, double cost)
     f->spent = sum_up(f->spent, cost);
 }
 
+void dp_filter_charge_round(dp_filter *f, double cost, double counts)
+{
+    dp_filter_charge(f, cost);
+    if (counts > 0)
+        dp_filter_charge(f, counts);
+}
+
+bool dp_filter_admits_round(const dp_filter *f, double cost, double counts)
+{
+    dp_filter after = *f;
+    if (!dp_filter_admits(f, cost))
+        return false;
+    dp_filter_charge(&after, cost);
+    return counts == 0 || dp_filter_admits(&after, counts);
+}
+
 bool dp_filter_admits_draws(const dp_filter *f, uint64_t draws)
 {
     return f->draws <= DP_DRAWS_MAX && draws <= DP_DRAWS_MAX - f->draws;

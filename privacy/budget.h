@@ -49,6 +49,12 @@ bool dp_filter_admits(const dp_filter *f, double cost);
 uint64_t dp_filter_room(const dp_filter *f, double cost, uint64_t most);
 /* Adds, admitted or not: what was reserved is spent. */
 void dp_filter_charge(dp_filter *f, double cost);
+/*
+ * The same for a round with noised counts: two debits, each rounded up as the ledger charges them (RESERVE, OTHER_RELEASE).
+ * Their sum, rounded once, may pass a cap that the second of them does not. counts 0: the round has none.
+ */
+bool dp_filter_admits_round(const dp_filter *f, double cost, double counts);
+void dp_filter_charge_round(dp_filter *f, double cost, double counts);
 /* The same for integers of noise. */
 bool dp_filter_admits_draws(const dp_filter *f, uint64_t draws);
 void dp_filter_charge_draws(dp_filter *f, uint64_t draws);

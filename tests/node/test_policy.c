@@ -630,8 +630,9 @@ static void metrics_need_a_policy_that_permits_them(void **state)
     /* the whole schedule, its metrics and the lost rounds that the plan allows for, stays within the cap */
     dp_filter f = h.state->filter;
     for (uint32_t round = 1; round <= 30 + plan->allowance_rounds; round++) {
-        assert_true(dp_filter_admits(&f, node_round_cost(p, round)));
-        dp_filter_charge(&f, node_round_cost(p, round));
+        const double one = node_terms_of(p, round)->cost, counts = node_round_counts(p, round);
+        assert_true(dp_filter_admits_round(&f, one, counts));
+        dp_filter_charge_round(&f, one, counts);
     }
     close_hospital(&h);
     free(plan);
