@@ -67,7 +67,13 @@ int node_data_check_command(fl_cli *cli, node_session *s)
     fl_err err = {0};
     fl_json *check;
     uint32_t problems;
-    if (node_data_check(&check, &problems, s->store, dataset_of(cli), &err))
+    node_policies policies;
+    const node_policy *policy = NULL;
+    if (node_policies_load(&policies, s->store->dir, &err))
+        return fl_cli_fail(cli, &err);
+    if (node_policy_of(&policy, &policies, dataset_of(cli), NULL))
+        policy = NULL; /* its section was taken out: the images are still there to be looked at */
+    if (node_data_check(&check, &problems, s->store, dataset_of(cli), policy, &err))
         return fl_cli_fail(cli, &err);
     if (fl_cli_flag(cli, "json"))
         (void)node_print_json(cli, check);

@@ -91,9 +91,11 @@ fl_code node_data_commitment(node_store *s, const char *dataset, fl_hash *out, f
  * empty data set has its entry too: one that is missing would say that nobody is in it. */
 fl_code node_data_record(node_store *s, const char *dataset, bool *appended, fl_err *err) FL_MUST_USE;
 
-/* Counts per class and split, patients, refused files by reason, sizes, constant images, the same pixels under several
- * patients. problems: what somebody should look at, 0: nothing. list: one object per data set. */
-fl_code node_data_check(fl_json **out, uint32_t *problems, node_store *s, const char *dataset, fl_err *err) FL_MUST_USE;
+/* Whether labels are one class or sets of them, counts per class and split, patients, refused files by reason, sizes, constant
+ * images, the same pixels under several patients. policy: the data set's own, NULL when policy.ini has none for it. problems:
+ * what somebody should look at, 0: nothing. list: one object per data set. */
+fl_code node_data_check(fl_json **out, uint32_t *problems, node_store *s, const char *dataset,
+                        const node_policy *policy, fl_err *err) FL_MUST_USE;
 fl_code node_data_list(fl_json **out, node_store *s, fl_err *err) FL_MUST_USE;
 void node_data_print_check(FILE *out, const fl_json *check);
 void node_data_print_list(FILE *out, const fl_json *list);

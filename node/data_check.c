@@ -22,7 +22,7 @@ static fl_code put_count(fl_json *to, const char *key, node_store *s, const char
     return FL_OK;
 }
 
-/* classes: [{label, train, val, test, patients}]; a set of classes counts for each of them */
+/* classes: [{label, train, val, test, patients}]; a set of classes counts for each of them, in any case as node_label_read */
 static fl_code put_classes(fl_json *to, node_store *s, const char *dataset, fl_err *err)
 {
     fl_query q;
@@ -33,8 +33,8 @@ static fl_code put_classes(fl_json *to, node_store *s, const char *dataset, fl_e
                          "SELECT patient, split, '', label || '|' FROM image WHERE dataset = ?"
                          " UNION ALL SELECT patient, split, trim(substr(rest, 1, instr(rest, '|') - 1)),"
                          " substr(rest, instr(rest, '|') + 1) FROM part WHERE rest <> '')"
-                         " SELECT name, sum(split = 0), sum(split = 1), sum(split = 2), count(DISTINCT patient)"
-                         " FROM part WHERE name <> '' GROUP BY name ORDER BY name",
+                         " SELECT max(name), sum(split = 0), sum(split = 1), sum(split = 2), count(DISTINCT patient)"
+                         " FROM part WHERE name <> '' GROUP BY lower(name) ORDER BY lower(name)",
                          err));
     fl_bind_text(&q, 1, dataset);
     while (fl_query_row(&q)) {
@@ -46,6 +46,18 @@ static fl_code put_classes(fl_json *to, node_store *s, const char *dataset, fl_e
         fl_json_push(list, row);
     }
     return fl_query_close(&q, err);
+}
+
+/* labels: single, multi, or "" when the policy does not say; sets: images whose label names several classes */
+static fl_code put_labels(fl_json *to, uint32_t *problems, node_store *s, const char *dataset,
+                          const node_policy *policy, fl_err *err)
+{
+    int64_t sets;
+    fl_json_set_text(to, "labels", !policy ? "" : policy->multi ? "multi" : "single");
+    FL_TRY(put_count(to, "sets", s, "SELECT count(*) FROM image WHERE dataset = ? AND instr(label, '|') > 0", dataset,
+                     &sets, err));
+    *problems += policy && !policy->multi && sets > 0;
+    return FL_OK;
 }
 
 static fl_code put_refused(fl_json *to, node_store *s, const char *dataset, int64_t *n_refused, fl_err *err)
@@ -168,7 +180,8 @@ static fl_code put_quality(fl_json *to, uint32_t *problems, node_store *s, const
     return FL_OK;
 }
 
-static fl_code fill(fl_json *out, uint32_t *problems, node_store *s, const char *dataset, fl_err *err)
+static fl_code fill(fl_json *out, uint32_t *problems, node_store *s, const char *dataset, const node_policy *policy,
+                    fl_err *err)
 {
     int64_t n, refused;
     fl_json_set_text(out, "dataset", dataset);
@@ -179,6 +192,7 @@ static fl_code fill(fl_json *out, uint32_t *problems, node_store *s, const char 
         put_count(out, "largest_patient", s,
                   "SELECT ifnull(max(n), 0) FROM (SELECT count(*) AS n FROM image WHERE dataset = ? GROUP BY patient)",
                   dataset, &n, err));
+    FL_TRY(put_labels(out, problems, s, dataset, policy, err));
     FL_TRY(put_classes(out, s, dataset, err));
     FL_TRY(put_sizes(out, s, dataset, err));
     FL_TRY(put_kinds(out, s, dataset, err));
@@ -187,11 +201,12 @@ static fl_code fill(fl_json *out, uint32_t *problems, node_store *s, const char 
     return put_quality(out, problems, s, dataset, err);
 }
 
-fl_code node_data_check(fl_json **out, uint32_t *problems, node_store *s, const char *dataset, fl_err *err)
+fl_code node_data_check(fl_json **out, uint32_t *problems, node_store *s, const char *dataset,
+                        const node_policy *policy, fl_err *err)
 {
     *out = fl_json_object();
     *problems = 0;
-    fl_code rc = fill(*out, problems, s, dataset, err);
+    fl_code rc = fill(*out, problems, s, dataset, policy, err);
     int64_t n = 0;
     if (rc == FL_OK && fl_json_int(*out, "images", &n) && n == 0 && fl_json_count(fl_json_member(*out, "refused")) == 0)
         rc = fl_fail(err, FL_ENOTFOUND, "data set %.63s: is empty: add images with `cordon-node data add`", dataset);
@@ -247,6 +262,28 @@ static const char *or_dash(const char *text)
     return text && *text ? text : "-";
 }
 
+/* "labels: sets of classes (labels = multi in policy.ini): effusion, mass; 3 images have several" */
+static void print_labels(FILE *out, const fl_json *check)
+{
+    enum { NAMED = 12 };
+    const fl_json *list = fl_json_member(check, "classes");
+    const char *kind = fl_json_text(check, "labels");
+    const size_t n = fl_json_count(list);
+    if (!*kind)
+        fprintf(out,
+                "  labels: policy.ini has no section for this data set, which says whether they are single or multi:");
+    else
+        fprintf(out, "  labels: %s (labels = %s in policy.ini):",
+                strcmp(kind, "multi") == 0 ? "sets of classes" : "one class an image", kind);
+    for (size_t i = 0; i < n && i < NAMED; i++)
+        fprintf(out, "%s %s", i ? "," : "", fl_json_text(fl_json_at(list, i), "label"));
+    if (n > NAMED)
+        fprintf(out, " and %zu more", n - NAMED);
+    if (number(check, "sets") || strcmp(kind, "multi") == 0)
+        fprintf(out, "; %lld image%s several", number(check, "sets"), number(check, "sets") == 1 ? " has" : "s have");
+    fputc('\n', out);
+}
+
 static void print_classes(FILE *out, const fl_json *list)
 {
     fprintf(out, "\n  %-24s %8s %8s %8s %9s\n", "label", "train", "val", "test", "patients");
@@ -279,6 +316,10 @@ static void print_problems(FILE *out, const fl_json *check)
         fprintf(out, "%s  %6lld refused: %s\n", i ? "" : "\n", number(row, "files"), fl_json_text(row, "reason"));
     }
     fputs("\n", out);
+    if (number(check, "sets") && strcmp(fl_json_text(check, "labels"), "single") == 0)
+        fprintf(out,
+                "  %6lld images have several classes while policy.ini says labels = single: studies leave them out\n",
+                number(check, "sets"));
     for (size_t i = 0; i < N_PROBLEMS; i++)
         if (number(quality, problem_counts[i].key))
             fprintf(out, "  %6lld %s\n", number(quality, problem_counts[i].key), problem_counts[i].words);
@@ -293,6 +334,7 @@ void node_data_print_check(FILE *out, const fl_json *check)
     fprintf(out, "data set %s: %lld images of %lld patients, at most %lld of one\n", fl_json_text(check, "dataset"),
             number(check, "images"), number(check, "patients"), number(check, "largest_patient"));
     if (number(check, "images")) {
+        print_labels(out, check);
         print_classes(out, fl_json_member(check, "classes"));
         print_kinds(out, check);
     }

@@ -342,7 +342,7 @@ static void remove_takes_rows_and_objects_that_nobody_else_uses(void **state)
     assert_int_equal(n_objects(&h), 1); /* 3.dcm still has its pixels */
     fl_json *check;
     uint32_t problems;
-    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.err), h.err);
+    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.policy, &h.err), h.err);
     int64_t missing = -1;
     assert_true(fl_json_int(fl_json_member(check, "quality"), "missing_pixels", &missing));
     assert_int_equal(missing, 0);
@@ -364,7 +364,7 @@ static void check_sees_constant_images_and_pixels_under_two_patients(void **stat
     add(&h, "file,label,patient_id\nflat.png,1,p\n1.dcm,1,\n2.dcm,1,\nbroken.png,1,p\n");
     assert_int_equal(h.report.n_taken, 3);
     assert_int_equal(h.report.n_unreadable, 1);
-    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.err), h.err);
+    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.policy, &h.err), h.err);
     assert_int_equal(problems, 3);
     assert_true(fl_json_int(fl_json_member(check, "quality"), "constant", &n));
     assert_int_equal(n, 1);
@@ -485,6 +485,18 @@ static int64_t class_count(const fl_json *check, const char *label, const char *
     return n;
 }
 
+static void says_of_labels(const fl_json *check, const char *words)
+{
+    char *text = NULL;
+    size_t n;
+    FILE *f = open_memstream(&text, &n);
+    node_data_print_check(f, check);
+    fclose(f);
+    if (!strstr(text, words))
+        fail_msg("%s is not in\n%s", words, text);
+    free(text);
+}
+
 /* Labels that are sets of classes: only where the policy says so; a bit for each class of the plan. */
 static void sets_of_classes_are_bits(void **state)
 {
@@ -507,12 +519,31 @@ static void sets_of_classes_are_bits(void **state)
     h.policy.multi = true;
     add(&h, csv);
     assert_int_equal(h.report.n_taken, 3);
-    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.err), h.err);
+    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.policy, &h.err), h.err);
     assert_int_equal(class_count(check, "mass", "train"), 2);
     assert_int_equal(class_count(check, "mass", "val"), 1);
     assert_int_equal(class_count(check, "mass", "patients"), 3);
     assert_int_equal(class_count(check, "hernia", "train"), 1);
     assert_int_equal(class_count(check, "none", "patients"), 1);
+    says_of_labels(
+        check,
+        "labels: sets of classes (labels = multi in policy.ini): effusion, hernia, mass, none; 3 images have several");
+    assert_string_equal(fl_json_text(check, "labels"), "multi");
+    int64_t sets = 0;
+    assert_true(fl_json_int(check, "sets", &sets) && sets == 3);
+    fl_json_free(check);
+    const uint32_t before = problems;
+    h.policy.multi = false; /* changed afterwards */
+    assert_ok(node_data_check(&check, &problems, &h.store, "main", &h.policy, &h.err), h.err);
+    assert_string_equal(fl_json_text(check, "labels"), "single");
+    assert_int_equal(problems, before + 1);
+    says_of_labels(check, "labels: one class an image (labels = single in policy.ini): effusion, hernia");
+    says_of_labels(check, "3 images have several classes while policy.ini says labels = single");
+    fl_json_free(check);
+    assert_ok(node_data_check(&check, &problems, &h.store, "main", NULL, &h.err), h.err);
+    assert_string_equal(fl_json_text(check, "labels"), "");
+    says_of_labels(check, "labels: policy.ini has no section for this data set");
+    assert_int_equal(problems, before);
     fl_json_free(check);
     nn_plan *plan = calloc(1, sizeof *plan);
     plan->multi = true;
