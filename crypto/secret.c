@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#define HUGE ((size_t)1 << 21)
+
 static void warn_once(atomic_bool *was_said, const char *what, size_t size, int error)
 {
     if (atomic_exchange(was_said, true))
@@ -32,6 +34,8 @@ fl_code fl_secret_init(fl_secret *s, size_t size_bytes, fl_err *err)
         warn_once(&said_kept, "secrets are not dropped on fork", s->size, errno);
     if (madvise(bytes, s->size, MADV_DONTDUMP) != 0)
         warn_once(&said_kept, "secrets are not kept out of core files", s->size, errno);
+    if (s->size >= HUGE)
+        madvise(bytes, s->size, MADV_HUGEPAGE); /* a wish: long vectors are walked through, page after page */
     /* Each page as it comes into use: what is never touched takes neither time nor memory. */
     s->is_locked = mlock2(bytes, s->size, MLOCK_ONFAULT) == 0;
     if (!s->is_locked)

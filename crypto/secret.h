@@ -6,10 +6,11 @@
  *     dropped on fork   MADV_WIPEONFORK: a child finds zeros
  *     wiped             by fini, before it goes back to the system
  *
- * Whole pages of their own, zeroed. When RLIMIT_MEMLOCK is too small, or the kernel lacks one of these, the memory is given
- * out all the same and a warning is logged, once per process: a hospital's round is not lost for it, and the swap of a
- * hospital's computer should be off or encrypted anyway (docs/operations.md). is_locked and is_dropped_on_fork say what was
- * had. There is no way to write it to a file, and whoever serialises its contents serialises noise.
+ * Whole pages of their own, zeroed; huge ones where the system has them. When RLIMIT_MEMLOCK is too small, or the kernel
+ * lacks one of these, the memory is given out all the same and a warning is logged, once per process: a hospital's round is
+ * not lost for it, and the swap of a hospital's computer should be off or encrypted anyway (docs/operations.md). is_locked
+ * and is_dropped_on_fork say what was had. There is no way to write it to a file, and whoever serialises its contents
+ * serialises noise.
  *
  * Not thread-safe in itself; the memory may be shared by threads.
  */
