@@ -29,7 +29,7 @@ typedef struct place {
     nn_map x, y, dx, dy;
     float *memory[4]; /* of the maps */
     float *packed, *transposed, *gradient, *scratch, *columns, *flat_gradient;
-    int64_t *sum;
+    int32_t *sum;
     nn_conv_patient *patients;
     uint32_t n;
 } place;
@@ -82,7 +82,7 @@ static bool place_init(place *p, const nn_convolution *c, uint32_t n)
     p->scratch = take(c->n_scratch * sizeof(float));
     p->columns = take(c->k * c->out_h * c->out_w * sizeof(float));
     p->flat_gradient = take(c->n_flat * sizeof(float));
-    p->sum = take(c->n_packed * sizeof(int64_t));
+    p->sum = take(c->n_packed * sizeof *p->sum);
     p->patients = take(n * sizeof *p->patients);
     bool ok = p->memory[0] && p->memory[1] && p->memory[2] && p->memory[3] && p->packed && p->transposed &&
               p->gradient && p->scratch && p->columns && p->flat_gradient && p->sum && p->patients;

@@ -1,6 +1,7 @@
 #include "privacy/clip.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -21,14 +22,23 @@ static double sqnorm(const float *g, size_t d)
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
-static const double shrink[DP_CLIP_ATTEMPTS] = {1.0, 1.0 - 0x1p-40, 1.0 - 0x1p-24, 1.0 - 0x1p-8};
+static const double shrink[DP_CLIP_ATTEMPTS] = {1.0, 1.0 - 0x1p-20, 1.0 - 0x1p-14, 1.0 - 0x1p-8};
 
-double dp_clip_scale_automatic(double squared_norm, uint32_t clip_units, int attempt)
+/* The float at or next below s > 0. */
+static float round_down(double s)
+{
+    if (!(s >= FLT_MIN && s <= FLT_MAX))
+        return 0;
+    const float nearest = (float)s;
+    return (double)nearest > s ? nextafterf(nearest, 0) : nearest;
+}
+
+float dp_clip_scale_automatic(double squared_norm, uint32_t clip_units, int attempt)
 {
     assert(clip_units >= 1 && clip_units <= DP_CLIP_UNITS_MAX && attempt >= 0 && attempt < DP_CLIP_ATTEMPTS);
     if (!isfinite(squared_norm))
         return 0;
-    return clip_units / (sqrt(squared_norm) + DP_CLIP_STABILITY) * shrink[attempt];
+    return round_down(clip_units / (sqrt(squared_norm) + DP_CLIP_STABILITY) * shrink[attempt]);
 }
 
 bool dp_clip_holds(u128 square, uint32_t clip_units)
@@ -36,7 +46,7 @@ bool dp_clip_holds(u128 square, uint32_t clip_units)
     return square <= (u128)clip_units * clip_units;
 }
 
-double dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units, int attempt)
+float dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units, int attempt)
 {
     /* The squares of floats are below 2^256, so a sum that is not finite had a value that was not finite. */
     assert(clip_norm > 0 && isfinite(clip_norm) && clip_units >= 1 && clip_units <= DP_CLIP_UNITS_MAX);
@@ -44,11 +54,10 @@ double dp_clip_scale(double squared_norm, double clip_norm, uint32_t clip_units,
     if (!isfinite(squared_norm))
         return 0;
     double norm = sqrt(squared_norm);
-    double scale = (norm > clip_norm ? clip_units / norm : clip_units / clip_norm) * shrink[attempt];
-    return isfinite(scale) ? scale : 0;
+    return round_down((norm > clip_norm ? clip_units / norm : clip_units / clip_norm) * shrink[attempt]);
 }
 
-void dp_clip_piece(int32_t *z, const float *g, size_t n, double scale)
+void dp_clip_piece(int32_t *z, const float *g, size_t n, float scale)
 {
     if (!(scale > 0)) {
         memset(z, 0, n * sizeof *z);
@@ -58,7 +67,7 @@ void dp_clip_piece(int32_t *z, const float *g, size_t n, double scale)
      * which every comparison is false, saturates too. The cast truncates toward zero. */
     const double limit = INT32_MAX;
     for (size_t i = 0; i < n; i++) {
-        double value = (double)g[i] * scale;
+        double value = (double)g[i] * (double)scale; /* exact */
         value = value < limit ? value : limit;
         value = value > -limit ? value : -limit;
         z[i] = (int32_t)value;
@@ -89,8 +98,8 @@ void dp_clip_to_grid(int32_t *z, const float *g, size_t d, double clip_norm, uin
     memset(z, 0, d * sizeof *z);
 }
 
-void dp_sum_add(int64_t *sum, const int32_t *z, size_t d)
+void dp_sum_add(int32_t *sum, const int32_t *z, size_t d)
 {
     for (size_t i = 0; i < d; i++)
-        sum[i] += z[i];
+        sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)z[i]);
 }

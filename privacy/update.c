@@ -4,6 +4,7 @@
 #include "privacy/noise.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,8 @@
 struct dp_noised {
     size_t n;
     uint64_t draws;
-    bool is_plain;   /* something was added that holds no noise */
-    int64_t *values; /* in memory */
+    atomic_bool is_plain; /* something was added that holds no noise */
+    int64_t *values;      /* in memory */
     fl_secret memory;
 };
 
@@ -97,17 +98,21 @@ void dp_noised_draw_by(dp_noised *v, dp_noise_crew *crew)
     v->is_plain = false;
 }
 
-void dp_noised_add_sum_by(dp_noised *v, const int64_t *sum, size_t n, fl_pool *pool)
+void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n)
 {
     assert(n <= v->n);
     v->is_plain |= v->draws == 0;
     if (n > 0)
-        do_pass((pass){v->values, sum, n}, pool);
+        do_pass((pass){v->values, sum, n}, NULL);
 }
 
-void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n)
+void dp_noised_add_part(dp_noised *v, size_t at, const int32_t *sum, size_t n)
 {
-    dp_noised_add_sum_by(v, sum, n, NULL);
+    assert(at <= v->n && n <= v->n - at);
+    if (v->draws == 0)
+        atomic_store_explicit(&v->is_plain, true, memory_order_relaxed);
+    for (size_t i = 0; i < n; i++)
+        v->values[at + i] += sum[i];
 }
 
 void dp_noised_add_by(dp_noised *v, const dp_noised *step, fl_pool *pool)

@@ -45,8 +45,9 @@ void dp_noised_add_sum(dp_noised *v, const int64_t *sum, size_t n);
 void dp_noised_add(dp_noised *v, const dp_noised *step); /* of the same length */
 /* The same by all threads of a pool, whose one caller this is; NULL: by the caller alone. */
 void dp_noised_clear_by(dp_noised *v, fl_pool *pool);
-void dp_noised_add_sum_by(dp_noised *v, const int64_t *sum, size_t n, fl_pool *pool);
 void dp_noised_add_by(dp_noised *v, const dp_noised *step, fl_pool *pool);
+/* values[at .. at + n) += sum: a part of the patients' sum. Threads may add parts at the same time that do not overlap. */
+void dp_noised_add_part(dp_noised *v, size_t at, const int32_t *sum, size_t n);
 size_t dp_noised_size(const dp_noised *v);
 const int64_t *dp_noised_values(const dp_noised *v);
 /* How many vectors of noise are in it; 0 as soon as anything was added that had none. */

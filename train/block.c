@@ -40,8 +40,9 @@ static nn_engine_terms terms_of(const nn_model *m)
 static size_t secret_size(const nn_model *m, uint32_t images, size_t kept)
 {
     return fl_arena_round(fl_size_mul(images, kept * sizeof(float))) + fl_arena_round(m->n_packed * sizeof(float)) +
-           fl_arena_round(m->n_packed * sizeof(int64_t)) + fl_arena_round(images * sizeof(nn_share)) +
-           fl_arena_round(images * sizeof(double)) + fl_arena_round(images * sizeof(unsigned __int128));
+           fl_arena_round(m->n_packed * sizeof(int32_t)) + fl_arena_round(NN_COLLECT_SCRATCH * sizeof(int32_t)) +
+           fl_arena_round(images * sizeof(nn_share)) + fl_arena_round(images * sizeof(float)) +
+           fl_arena_round(images * sizeof(unsigned __int128));
 }
 
 size_t nn_place_secret_size(const nn_model *m)
@@ -65,6 +66,7 @@ fl_code nn_place_init(nn_place *p, const nn_model *m, fl_arena *arena, fl_err *e
     p->g = fl_arena_cut(arena, p->n_g * sizeof *p->g);
     p->whole = fl_arena_cut(arena, m->n_packed * sizeof *p->whole);
     p->sum = fl_arena_cut(arena, m->n_packed * sizeof *p->sum);
+    p->scratch = fl_arena_cut(arena, NN_COLLECT_SCRATCH * sizeof *p->scratch);
     p->shares = fl_arena_cut(arena, p->images * sizeof *p->shares);
     p->scales = fl_arena_cut(arena, p->images * sizeof *p->scales);
     p->squares = fl_arena_cut(arena, p->images * sizeof *p->squares);
@@ -77,7 +79,7 @@ void nn_place_fini(nn_place *p)
     p->engine = NULL;
 }
 
-static double scale_of(const nn_clip *c, double squares, int attempt)
+static float scale_of(const nn_clip *c, double squares, int attempt)
 {
     return c->is_automatic ? dp_clip_scale_automatic(squares, c->clip_units, attempt)
                            : dp_clip_scale(squares, c->clip_norm, c->clip_units, attempt);
@@ -86,12 +88,12 @@ static double scale_of(const nn_clip *c, double squares, int attempt)
 static void negate(nn_place *p)
 {
     for (size_t i = 0; i < p->n_packed; i++)
-        p->sum[i] = -p->sum[i];
+        p->sum[i] = (int32_t)(0 - (uint32_t)p->sum[i]);
 }
 
 /* A vector that came out too long leaves the sum again, to the bit, and is made with smaller scales. It takes rounding
  * that hardly ever happens, so it may be slow. */
-static void add_again(nn_place *p, const nn_clip *clip, const nn_share *share, double scale)
+static void add_again(nn_place *p, const nn_clip *clip, const nn_share *share, float scale)
 {
     unsigned __int128 square;
     for (int attempt = 1; attempt <= DP_CLIP_ATTEMPTS; attempt++) {
@@ -121,6 +123,7 @@ void nn_place_add(nn_place *p, const nn_clip *clip, uint32_t n_shares)
 void nn_place_wipe(nn_place *p)
 {
     fl_wipe(p->g, p->n_g * sizeof *p->g);
+    fl_wipe(p->scratch, NN_COLLECT_SCRATCH * sizeof *p->scratch);
     fl_wipe(p->shares, p->images * sizeof *p->shares);
     fl_wipe(p->scales, p->images * sizeof *p->scales); /* which tell how long each gradient was */
     fl_wipe(p->squares, p->images * sizeof *p->squares);

@@ -23,9 +23,10 @@ typedef struct nn_place {
     uint32_t images;            /* of a block, at most */
     float *g;                   /* (images, nn_engine_kept): gradients of the block's patients */
     float *whole;               /* (n_packed): of one patient with more images than a block */
-    int64_t *sum;               /* (n_packed); zero between steps */
+    int32_t *sum;               /* (n_packed), modulo 2^32; zero between steps */
+    int32_t *scratch;           /* (NN_COLLECT_SCRATCH): of sums on their way out */
     nn_share *shares;           /* (images) */
-    double *scales;             /* (images) */
+    float *scales;              /* (images) */
     unsigned __int128 *squares; /* (images) */
     size_t n_g, n_packed;
     bool used_whole; /* since the last wipe; said before the first block */

@@ -1,4 +1,5 @@
 #include "train/convolution.h"
+#include "privacy/clip.h"
 #include "train/kernels.h"
 #include <assert.h>
 #include <string.h>
@@ -253,35 +254,84 @@ void nn_conv_pack(const nn_convolution *c, float *packed, float *transposed, con
     }
 }
 
-/* Of floats and of int64: packed rows come together in a block, SIDE values of each output leave it together. */
-#define UNPACK(TYPE)                                                                                                   \
-    for (uint64_t i = strips(c) * piece / pieces; i < strips(c) * (piece + 1) / pieces; i++) {                         \
-        const strip s = strip_of(c, i);                                                                                \
-        TYPE block[SIDE][SIDE];                                                                                        \
-        size_t row[SIDE];                                                                                              \
-        for (size_t j = 0, n; j < c->k; j += n) {                                                                      \
-            n = c->k - j < SIDE ? c->k - j : SIDE;                                                                     \
-            packed_rows(c, &s, row, j, n);                                                                             \
-            for (size_t q = 0; q < n; q++) {                                                                           \
-                for (uint32_t column = 0; column < SIDE; column++)                                                     \
-                    block[column][q] = packed[row[q] + column];                                                        \
-            }                                                                                                          \
-            for (uint32_t column = 0; column < s.n; column++)                                                          \
-                memcpy(flat + s.flat + column * c->k + j, block[column], n * sizeof(TYPE));                            \
-        }                                                                                                              \
-        if (c->shape.has_bias)                                                                                         \
-            memcpy(flat + s.bias, packed + s.packed_bias, s.n * sizeof(TYPE));                                         \
-    }
-
 void nn_conv_unpack(const nn_convolution *c, float *flat, const float *packed)
 {
-    const uint32_t piece = 0, pieces = 1;
-    UNPACK(float)
+    float block[SIDE * SIDE], turned[SIDE * SIDE];
+    size_t row[SIDE];
+    memset(block, 0, sizeof block);
+    for (uint64_t i = 0; i < strips(c); i++) {
+        const strip s = strip_of(c, i);
+        for (size_t j = 0, n; j < c->k; j += n) {
+            n = c->k - j < SIDE ? c->k - j : SIDE;
+            packed_rows(c, &s, row, j, n);
+            for (size_t q = 0; q < n; q++)
+                memcpy(block + q * SIDE, packed + row[q], SIDE * sizeof *block);
+            turn(turned, SIDE, block, SIDE);
+            for (uint32_t column = 0; column < s.n; column++)
+                memcpy(flat + s.flat + column * c->k + j, turned + column * SIDE, n * sizeof *flat);
+        }
+        if (c->shape.has_bias)
+            memcpy(flat + s.bias, packed + s.packed_bias, s.n * sizeof *flat);
+    }
 }
 
-void nn_conv_unpack_sum(const nn_convolution *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces)
+/* --- the sums of all threads ----------------------------------------------------------------------------------- */
+
+void nn_collect_values(const nn_collection *job, int32_t *values, size_t at, size_t n)
 {
-    UNPACK(int64_t)
+    memcpy(values, job->sums[0] + at, n * sizeof *values);
+    memset(job->sums[0] + at, 0, n * sizeof *values);
+    for (unsigned i = 1; i < job->n_sums; i++) {
+        dp_sum_add(values, job->sums[i] + at, n);
+        memset(job->sums[i] + at, 0, n * sizeof *values);
+    }
+}
+
+/* A panel's rows, RUN at a time, become so many values of each of its outputs. */
+enum { RUN = 64 };
+_Static_assert(NN_PANEL *RUN + SIDE * SIDE == NN_COLLECT_SCRATCH, "a panel's run, and what is turned around");
+
+typedef struct run {
+    uint32_t group, panel; /* first output of the panel */
+    size_t j, n;           /* rows, in flat order */
+} run;
+
+static void collect_run(const nn_convolution *c, const nn_collection *job, int32_t *scratch, size_t packed_from,
+                        size_t flat_from, const run *r)
+{
+    int32_t *block = scratch, *rows = scratch + NN_PANEL * RUN; /* (NN_PANEL, RUN), (SIDE, SIDE) */
+    size_t row[SIDE];
+    const strip s = strip_of(c, ((uint64_t)r->group * c->packed_out + r->panel) / SIDE);
+    for (size_t q = 0; q < r->n; q += SIDE) {
+        const size_t n = r->n - q < SIDE ? r->n - q : SIDE;
+        packed_rows(c, &s, row, r->j + q, n);
+        for (uint32_t column = 0; column < s.width; column += SIDE) {
+            for (size_t i = 0; i < n; i++)
+                nn_collect_values(job, rows + i * SIDE, packed_from + row[i] + column, SIDE);
+            turn((float *)(void *)(block + column * RUN + q), RUN, (const float *)(const void *)rows, SIDE);
+        }
+    }
+    const uint32_t n_outputs = at_most(c->group_out - r->panel, s.width);
+    for (uint32_t o = 0; o < n_outputs; o++)
+        job->put(job->to, flat_from + s.flat + o * c->k + r->j, block + o * RUN, r->n);
+}
+
+void nn_conv_collect(const nn_convolution *c, const nn_collection *job, int32_t *scratch, size_t packed_from,
+                     size_t flat_from, uint32_t piece, uint32_t pieces)
+{
+    const size_t runs = (c->k + RUN - 1) / RUN;
+    for (size_t i = runs * piece / pieces; i < runs * (piece + 1) / pieces; i++) {
+        run r = {.j = i * RUN, .n = c->k - i * RUN < RUN ? c->k - i * RUN : RUN};
+        for (r.group = 0; r.group < c->shape.groups; r.group++) {
+            for (r.panel = 0; r.panel < c->packed_out; r.panel += NN_PANEL)
+                collect_run(c, job, scratch, packed_from, flat_from, &r);
+        }
+    }
+    for (uint64_t i = 0; piece == 0 && c->shape.has_bias && i < strips(c); i++) {
+        const strip s = strip_of(c, i);
+        nn_collect_values(job, scratch, packed_from + s.packed_bias, SIDE);
+        job->put(job->to, flat_from + s.bias, scratch, s.n);
+    }
 }
 
 /* --- forward and input gradient: pixels sweep over weights ------------------------------------------------------ */
@@ -583,7 +633,7 @@ double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_ma
     return nn_lanes_total(lane);
 }
 
-void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum, nn_conv_patient *patients, size_t n_patients,
+void nn_conv_clip_sum(const nn_convolution *c, int32_t *sum, nn_conv_patient *patients, size_t n_patients,
                       const nn_map *x, const nn_map *dy, float *scratch)
 {
     const unsigned before = nn_floats_enter();

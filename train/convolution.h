@@ -56,9 +56,22 @@ nn_convolution nn_conv_plan(const nn_conv_shape *shape);
  * the layer's own part of the flat vector. */
 void nn_conv_pack(const nn_convolution *c, float *packed, float *transposed, const float *flat, uint32_t piece,
                   uint32_t pieces);
-/* A packed gradient or sum in flat order. */
+/* A packed gradient in flat order. */
 void nn_conv_unpack(const nn_convolution *c, float *flat, const float *packed);
-void nn_conv_unpack_sum(const nn_convolution *c, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces);
+
+/* Packed sums of n_sums places, added up, go to put in flat order, in runs, and zeros stay in their place. The layer's part
+ * of the packed sums starts at packed_at, of the flat vector at flat_at. Each piece hands over other values. */
+typedef struct nn_collection {
+    int32_t *const *sums;
+    unsigned n_sums;
+    void (*put)(void *to, size_t at, const int32_t *values, size_t n);
+    void *to;
+} nn_collection;
+#define NN_COLLECT_SCRATCH 4352 /* values */
+void nn_conv_collect(const nn_convolution *c, const nn_collection *job, int32_t *scratch, size_t packed_at,
+                     size_t flat_at, uint32_t piece, uint32_t pieces);
+/* The n values from `at` on, added up; zeros stay. */
+void nn_collect_values(const nn_collection *job, int32_t *values, size_t at, size_t n);
 
 void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, const float *packed, uint32_t n_images);
 /* accumulate: dx += */
@@ -75,13 +88,13 @@ void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x
  */
 typedef struct nn_conv_patient {
     uint32_t first, n; /* images */
-    double scale;      /* dp_clip_scale; 0 adds nothing */
+    float scale;       /* dp_clip_scale; 0 adds nothing */
     unsigned __int128 square;
 } nn_conv_patient;
 
 double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
                            float *scratch);
-void nn_conv_clip_sum(const nn_convolution *c, int64_t *sum /* n_packed */, nn_conv_patient *patients,
+void nn_conv_clip_sum(const nn_convolution *c, int32_t *sum /* n_packed */, nn_conv_patient *patients,
                       size_t n_patients, const nn_map *x, const nn_map *dy, float *scratch);
 
 /*

@@ -26,14 +26,14 @@ typedef struct stage {
     fl_secret memory;      /* what follows here, and the places' gradients and sums */
     fl_arena arena;        /* on memory */
     float *w;              /* (n_weights) the local weights of the steps */
-    int64_t *flat;         /* (n_packed) the patients' sum in flat order */
     size_t n_chosen_most;  /* patients, and one */
     uint32_t *chosen;      /* patients of the step */
     uint32_t *block_first; /* blocks of them: the first patient of each, and the end */
-    dp_noised *y;          /* noise, then the step's release */
+    dp_noised *y;          /* noise, then the step's release; an update of one step is it */
     dp_noise_crew crew;    /* who draws it */
     unsigned n_places;
     nn_place *places; /* of the threads */
+    int32_t **sums;   /* their sums, and then their scratch */
 } stage;
 
 struct nn_trainer {
@@ -50,7 +50,8 @@ typedef struct step_job {
     stage *s;
     uint32_t round, step;
     const atomic_bool *cancel;
-    double scale; /* of the step's y in the weights */
+    dp_noised *y;
+    double scale; /* of y in the weights */
 } step_job;
 
 /* --- memory ---------------------------------------------------------------------------------------------------- */
@@ -91,6 +92,7 @@ static void close_stage(stage *s)
     for (unsigned i = 0; s->places && i < s->n_places; i++)
         nn_place_fini(&s->places[i]);
     free(s->places);
+    free(s->sums);
     nn_packed_fini(&s->weights);
     fl_arena_fini(&s->arena);
     fl_secret_fini(&s->memory);
@@ -100,17 +102,16 @@ static void close_stage(stage *s)
     free(s);
 }
 
-static size_t shared_size(const stage *s, uint32_t n_patients, unsigned n_threads)
+static size_t shared_size(const stage *s, uint32_t n_patients)
 {
     return fl_arena_round(nn_model_n_weights(s->model) * sizeof(float)) +
-           2 * fl_arena_round((n_patients + 1) * sizeof(uint32_t)) +
-           (n_threads == 1 ? fl_arena_round(s->model->n_packed * sizeof(int64_t)) : 0);
+           2 * fl_arena_round((n_patients + 1) * sizeof(uint32_t));
 }
 
 /* Bytes of a stage. Part of it may never be touched. */
 static size_t stage_size(const stage *s, uint32_t n_patients, unsigned n_threads)
 {
-    return shared_size(s, n_patients, n_threads) + (s->n + s->phase->probe) * sizeof(int64_t) +
+    return shared_size(s, n_patients) + (s->n + s->phase->probe) * sizeof(int64_t) +
            n_threads * nn_place_size(s->model) + (s->model->n_pack + s->model->n_transposed) * sizeof(float);
 }
 
@@ -130,19 +131,22 @@ static fl_code make_memory(nn_trainer *t, stage *s, fl_err *err)
     const uint32_t n_patients = t->data->n_patients;
     const unsigned n_threads = fl_pool_threads(t->pool);
     s->places = calloc(n_threads, sizeof *s->places);
-    if (!s->places)
+    s->sums = calloc(2 * (size_t)n_threads, sizeof *s->sums);
+    if (!s->places || !s->sums)
         return fl_fail(err, FL_EENV, "training: out of memory");
     s->n_places = n_threads;
-    const size_t all = shared_size(s, n_patients, n_threads) + n_threads * nn_place_secret_size(s->model);
+    const size_t all = shared_size(s, n_patients) + n_threads * nn_place_secret_size(s->model);
     FL_TRY(fl_secret_init(&s->memory, all, err));
     fl_arena_on(&s->arena, s->memory.bytes, all);
     s->w = fl_arena_cut(&s->arena, nn_model_n_weights(s->model) * sizeof *s->w);
     s->n_chosen_most = n_patients + (size_t)1;
     s->chosen = fl_arena_cut(&s->arena, (n_patients + 1) * sizeof *s->chosen);
     s->block_first = fl_arena_cut(&s->arena, (n_patients + 1) * sizeof *s->block_first);
-    for (unsigned i = 0; i < n_threads; i++)
+    for (unsigned i = 0; i < n_threads; i++) {
         FL_TRY(nn_place_init(&s->places[i], s->model, &s->arena, err));
-    s->flat = n_threads > 1 ? s->places[1].sum : fl_arena_cut(&s->arena, s->model->n_packed * sizeof *s->flat);
+        s->sums[i] = s->places[i].sum;
+        s->sums[n_threads + i] = s->places[i].scratch;
+    }
     FL_TRY(nn_packed_init(&s->weights, s->model, true, err));
     FL_TRY(dp_noised_create(&s->y, s->n + s->phase->probe, err));
     if (t->plan.is_private)
@@ -330,27 +334,28 @@ static void add_to_sum(nn_place *p, const step_job *job, const uint32_t *patient
         add_patients(p, job, patients, n_patients);
 }
 
-/* Patients in a row, as many as a block holds; the blocks of a step are alike, and no fewer than threads. */
-static size_t cut_blocks(const step_job *job, size_t n_chosen)
+/* Blocks of the chosen [first, first + n): patients in a row, as many as a block holds; the blocks are alike, and no fewer
+ * than threads. */
+static size_t cut_blocks(const step_job *job, size_t first, size_t n)
 {
     stage *s = job->s;
     const uint64_t most = s->places[0].images;
     uint64_t n_passes = 0, in_block = 0;
-    for (size_t i = 0; i < n_chosen; i++)
+    for (size_t i = first; i < first + n; i++)
         n_passes += n_passes_of(job, s->chosen[i]);
     uint64_t n_wanted = (n_passes + most - 1) / most;
     n_wanted = (n_wanted + s->n_places - 1) / s->n_places * s->n_places;
     const uint64_t target = n_passes > 0 ? (n_passes + n_wanted - 1) / n_wanted : 1;
     size_t n_blocks = 0;
-    for (size_t i = 0; i < n_chosen; i++) {
+    for (size_t i = first; i < first + n; i++) {
         const uint64_t own = n_passes_of(job, s->chosen[i]);
-        if (i == 0 || in_block + own > target) {
+        if (i == first || in_block + own > target) {
             s->block_first[n_blocks++] = (uint32_t)i;
             in_block = 0;
         }
         in_block += own;
     }
-    s->block_first[n_blocks] = (uint32_t)n_chosen;
+    s->block_first[n_blocks] = (uint32_t)(first + n);
     return n_blocks;
 }
 
@@ -365,49 +370,14 @@ static void add_block(void *context, size_t index, unsigned thread)
     add_to_sum(&job->s->places[thread], job, job->s->chosen + first, job->s->block_first[index + 1] - first);
 }
 
-/* The sums of all threads in the first one's; the others are zero again. */
-static void add_sums(void *context, size_t index, unsigned thread)
-{
-    const step_job *job = context;
-    const size_t at = index * CHUNK, left = job->s->model->n_packed - at, n = left < CHUNK ? left : CHUNK;
-    int64_t *sum = job->s->places[0].sum + at;
-    (void)thread;
-    for (unsigned i = 1; i < job->s->n_places; i++) {
-        int64_t *other = job->s->places[i].sum + at;
-        for (size_t j = 0; j < n; j++)
-            sum[j] += other[j];
-        memset(other, 0, n * sizeof *other);
-    }
-}
-
-enum { UNPACK_PIECES = 16 };
-
-static void unpack_piece(void *context, size_t index, unsigned thread)
-{
-    const step_job *job = context;
-    (void)thread;
-    nn_unpack_sum(job->s->model, job->s->flat, job->s->places[0].sum, (uint32_t)index, UNPACK_PIECES);
-}
-
-static void clear_sums(void *context, size_t index, unsigned thread)
-{
-    const step_job *job = context;
-    const size_t at = index * CHUNK, left = job->s->model->n_packed - at, n = left < CHUNK ? left : CHUNK;
-    (void)thread;
-    memset(job->s->places[0].sum + at, 0, n * sizeof(int64_t));
-    memset(job->s->flat + at, 0, n * sizeof(int64_t));
-}
-
 static size_t n_chunks(size_t n)
 {
     return (n + CHUNK - 1) / CHUNK;
 }
 
-/* flat = the patients' sum. */
-static void collect_sum(nn_trainer *t, step_job *job)
+static void put_in_release(void *to, size_t at, const int32_t *values, size_t n)
 {
-    fl_pool_run(t->pool, n_chunks(job->s->model->n_packed), add_sums, job);
-    fl_pool_run(t->pool, UNPACK_PIECES, unpack_piece, job);
+    dp_noised_add_part(to, at, values, n);
 }
 
 /* y = what the step releases. The noise is there before the first patient is looked at. */
@@ -415,21 +385,26 @@ static void release_step(nn_trainer *t, step_job *job, fl_csprng *csprng)
 {
     stage *s = job->s;
     if (t->plan.is_private)
-        dp_noised_draw_by(s->y, &s->crew);
+        dp_noised_draw_by(job->y, &s->crew);
     else
-        dp_noised_clear_by(s->y, t->pool);
-    size_t n_chosen = dp_sample_patients(s->chosen, t->data->n_patients, s->phase->rate, csprng);
-    fl_pool_run(t->pool, cut_blocks(job, n_chosen), add_block, job);
-    collect_sum(t, job);
-    dp_noised_add_sum_by(s->y, s->flat, s->n, t->pool);
-    fl_pool_run(t->pool, n_chunks(s->model->n_packed), clear_sums, job);
+        dp_noised_clear_by(job->y, t->pool);
+    const nn_collection sums = {s->sums, s->n_places, put_in_release, job->y};
+    const size_t n_chosen = dp_sample_patients(s->chosen, t->data->n_patients, s->phase->rate, csprng);
+    const size_t most = dp_sum_patients(s->clip.clip_units); /* whose sum is exact */
+    size_t first = 0;
+    do { /* once for nobody, too */
+        const size_t n = n_chosen - first < most ? n_chosen - first : most;
+        fl_pool_run(t->pool, cut_blocks(job, first, n), add_block, job);
+        nn_collect(s->model, &sums, s->sums + s->n_places, t->pool);
+        first += n;
+    } while (first < n_chosen);
 }
 
 /* w -= scale * y, for the learned weights of a chunk. */
 static void step_weights(void *context, size_t index, unsigned thread)
 {
     const step_job *job = context;
-    const int64_t *y = dp_noised_values(job->s->y);
+    const int64_t *y = dp_noised_values(job->y);
     const size_t from = index * CHUNK, end = from + CHUNK < job->s->n ? from + CHUNK : job->s->n;
     size_t at = 0;
     (void)thread;
@@ -442,6 +417,11 @@ static void step_weights(void *context, size_t index, unsigned thread)
     }
 }
 
+static void put_in_units(void *to, size_t at, const int32_t *values, size_t n)
+{
+    memcpy((int32_t *)to + at, values, n * sizeof *values);
+}
+
 void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *weights, uint32_t round, uint32_t step,
                       unsigned thread)
 {
@@ -451,10 +431,7 @@ void nn_patient_units(nn_trainer *t, int32_t *z, uint32_t patient, const float *
     nn_packed_load(&s->weights, weights, NN_LOAD_ALL, NULL);
     look_for_prefix(t, s);
     add_to_sum(&s->places[thread], &job, &patient, 1);
-    collect_sum(t, &job);
-    for (size_t i = 0; i < s->n; i++)
-        z[i] = (int32_t)s->flat[i];
-    fl_pool_run(t->pool, n_chunks(s->model->n_packed), clear_sums, &job);
+    nn_collect(s->model, &(nn_collection){s->sums, s->n_places, put_in_units, z}, s->sums + s->n_places, t->pool);
 }
 
 /* --- a round --------------------------------------------------------------------------------------------------- */
@@ -465,14 +442,35 @@ static void wipe_place(void *context, size_t index, unsigned thread)
     nn_place_wipe(&((stage *)context)->places[index]);
 }
 
-/* No gradient, sum or weight of the steps is left. The sums are zero already. */
+/* No gradient, sum or weight of the steps is left. The sums are zero already. An update of one step has no weights of its
+ * own, and no y. */
 static void wipe(const nn_trainer *t, stage *s)
 {
     fl_pool_run(t->pool, s->n_places, wipe_place, s);
-    fl_wipe(s->w, nn_model_n_weights(s->model) * sizeof *s->w);
     fl_wipe(s->chosen, s->n_chosen_most * sizeof *s->chosen);
     fl_wipe(s->block_first, s->n_chosen_most * sizeof *s->block_first);
+    if (s->phase->local_steps == 1)
+        return;
+    fl_wipe(s->w, nn_model_n_weights(s->model) * sizeof *s->w);
     dp_noised_clear_by(s->y, t->pool);
+}
+
+/* Step k from the weights w: its release in job.y, which is part of u then. */
+static void make_step(nn_trainer *t, dp_noised *u, step_job *job, const float *w, fl_csprng *csprng)
+{
+    nn_packed_load(&job->s->weights, w, job->step == 0 ? NN_LOAD_ALL : NN_LOAD_LEARNED, t->pool);
+    release_step(t, job, csprng);
+    if (job->y != u)
+        dp_noised_add_by(u, job->y, t->pool);
+}
+
+static fl_code enter_phase(nn_trainer *t, const nn_phase *phase, fl_err *err)
+{
+    if (t->stage && t->stage->phase == phase)
+        return FL_OK;
+    close_stage(t->stage);
+    t->stage = NULL;
+    return open_stage(t, phase, err);
 }
 
 fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uint64_t declared_patients, uint32_t round,
@@ -481,23 +479,23 @@ fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uin
     const nn_phase *phase = phase_of(&t->plan, round);
     assert(declared_patients >= 1);
     assert(!t->plan.is_private || phase->noise_variance > 0);
-    dp_noised_clear_by(u, t->pool);
-    if (!t->stage || t->stage->phase != phase) {
-        close_stage(t->stage);
-        t->stage = NULL;
-        FL_TRY(open_stage(t, phase, err));
+    fl_code rc = enter_phase(t, phase, err);
+    if (rc != FL_OK) {
+        dp_noised_clear_by(u, t->pool);
+        return rc;
     }
     stage *s = t->stage;
-    const double scale = phase->local_learning_rate * nn_phase_grid(phase) /
-                         (dp_rate_to_double(phase->rate) * (double)declared_patients);
-    memcpy(s->w, weights, nn_model_n_weights(s->model) * sizeof *s->w);
+    step_job job = {.t = t, .s = s, .round = round, .cancel = cancel, .y = phase->local_steps == 1 ? u : s->y};
+    job.scale = phase->local_learning_rate * nn_phase_grid(phase) /
+                (dp_rate_to_double(phase->rate) * (double)declared_patients);
     look_for_prefix(t, s);
-    for (uint32_t k = 0; k < phase->local_steps && !is_cancelled(cancel); k++) {
-        step_job job = {.t = t, .s = s, .round = round, .step = k, .cancel = cancel, .scale = scale};
-        nn_packed_load(&s->weights, s->w, k == 0 ? NN_LOAD_ALL : NN_LOAD_LEARNED, t->pool);
-        release_step(t, &job, csprng);
-        dp_noised_add_by(u, s->y, t->pool);
-        if (k + 1 < phase->local_steps)
+    if (phase->local_steps > 1) {
+        memcpy(s->w, weights, nn_model_n_weights(s->model) * sizeof *s->w);
+        dp_noised_clear_by(u, t->pool);
+    }
+    for (; job.step < phase->local_steps && !is_cancelled(cancel); job.step++) {
+        make_step(t, u, &job, phase->local_steps == 1 ? weights : s->w, csprng);
+        if (job.step + 1 < phase->local_steps)
             fl_pool_run(t->pool, n_chunks(s->n), step_weights, &job);
     }
     wipe(t, s);

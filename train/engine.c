@@ -657,7 +657,7 @@ void nn_engine_backward(nn_engine *e, const nn_packed *w, uint32_t n, nn_share *
 
 /* --- the patients' sum ----------------------------------------------------------------------------------------- */
 
-static void clip_kept(nn_engine *e, int64_t *sum, uint32_t layer, const nn_share *shares, const double *scales,
+static void clip_kept(nn_engine *e, int32_t *sum, uint32_t layer, const nn_share *shares, const float *scales,
                       unsigned __int128 *squares, uint32_t n_shares)
 {
     const nn_kernels *kernels = nn_kernels_chosen();
@@ -671,7 +671,7 @@ static void clip_kept(nn_engine *e, int64_t *sum, uint32_t layer, const nn_share
     }
 }
 
-static void clip_tiled(nn_engine *e, int64_t *sum, uint32_t layer, const nn_share *shares, const double *scales,
+static void clip_tiled(nn_engine *e, int32_t *sum, uint32_t layer, const nn_share *shares, const float *scales,
                        unsigned __int128 *squares, uint32_t n_shares)
 {
     enum { AT_ONCE = 64 };
@@ -688,8 +688,8 @@ static void clip_tiled(nn_engine *e, int64_t *sum, uint32_t layer, const nn_shar
     }
 }
 
-void nn_engine_clip(nn_engine *e, int64_t *sum, const nn_share *shares, const double *scales,
-                    unsigned __int128 *squares, uint32_t n_shares)
+void nn_engine_clip(nn_engine *e, int32_t *sum, const nn_share *shares, const float *scales, unsigned __int128 *squares,
+                    uint32_t n_shares)
 {
     assert(n_shares >= 1);
     for (uint32_t s = 0; s < n_shares; s++)
@@ -697,7 +697,7 @@ void nn_engine_clip(nn_engine *e, int64_t *sum, const nn_share *shares, const do
     for (uint32_t layer = e->m->first_learned; layer < e->m->spec.n_layers; layer++) {
         if (!layer_at(e, layer)->is_learned)
             continue;
-        int64_t *part = sum + e->m->nodes[layer].packed_at;
+        int32_t *part = sum + e->m->nodes[layer].packed_at;
         if (e->is_tiled[layer] && !is_seen(e, layer) && !shares[0].is_whole)
             continue;                          /* zeros */
         if (is_in_tiles(e, &shares[0], layer)) /* whole shares are alone in their block */

@@ -98,16 +98,18 @@ double nn_engine_loss(nn_engine *e, uint32_t i, uint32_t label, float scale);
  * wants_squares false: gradients alone. */
 void nn_engine_backward(nn_engine *e, const nn_packed *w, uint32_t n, nn_share *shares, uint32_t n_shares,
                         bool wants_squares);
-/* sum (n_packed) += trunc(scale * gradient) of each share that is_end; squares[i] = the exact |z|^2. The block is still
+/* sum (n_packed, modulo 2^32) += trunc(scale * gradient) of each share that is_end; squares[i] = the exact |z|^2. The block is still
  * the one of the last backward. */
-void nn_engine_clip(nn_engine *e, int64_t *sum, const nn_share *shares, const double *scales,
-                    unsigned __int128 *squares, uint32_t n_shares);
+void nn_engine_clip(nn_engine *e, int32_t *sum, const nn_share *shares, const float *scales, unsigned __int128 *squares,
+                    uint32_t n_shares);
 
 /* Zeros where gradients passed through: tiles, and what was added up on the way. The block is gone. */
 void nn_engine_wipe(nn_engine *e);
 
-/* A packed sum or gradient in the order of the learned weights (n_learned). Piece `piece` of `pieces`. */
-void nn_unpack_sum(const nn_model *m, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces);
+/* The packed sums of all places (n_packed), added up, go to put in the order of the learned weights: each value once, by any
+ * of the pool's threads. The sums are zero then. scratch: of each thread, NN_COLLECT_SCRATCH values. */
+void nn_collect(const nn_model *m, const nn_collection *job, int32_t *const *scratch, fl_pool *pool);
+/* A packed gradient in the order of the learned weights (n_learned). */
 void nn_unpack(const nn_model *m, float *flat, const float *packed);
 
 /* Real values of a map in the order (C, H, W), and back (padded channels become zero). */

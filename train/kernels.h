@@ -40,8 +40,8 @@ typedef struct nn_kernels {
     void (*multiply)(const nn_product *p);
     /* lane[(at + i) % NN_LANES] += g[i]^2 in double, in the order of i. at and n are multiples of 16. */
     void (*squares)(double lane[NN_LANES], const float *g, size_t n, size_t at);
-    /* dp_clip_piece (privacy/clip.h) of g, z added to sum; returns the exact sum of z^2. n is a multiple of 16. */
-    unsigned __int128 (*clip)(int64_t *sum, const float *g, size_t n, double scale);
+    /* dp_clip_piece and dp_sum_add (privacy/clip.h) of g; returns the exact sum of z^2. n is a multiple of 16. */
+    unsigned __int128 (*clip)(int32_t *sum, const float *g, size_t n, float scale);
 } nn_kernels;
 
 /* The chosen set. The first call chooses, by the CPU and the self-test; CORDON_KERNELS in the environment names one. */

@@ -60,18 +60,18 @@ static float largest(const float *g, size_t n)
 }
 
 /* 4 values of z: added to sum, their squares to square */
-static inline __m256i clip_4(int64_t *sum, const float *g, __m256d scale, __m256i square)
+static inline __m256i clip_4(int32_t *sum, const float *g, __m256d scale, __m256i square)
 {
-    const __m128i narrow = _mm256_cvttpd_epi32(_mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(g)), scale));
-    const __m256i z = _mm256_cvtepi32_epi64(narrow);
-    __m256i *to = (__m256i *)(void *)sum;
-    _mm256_storeu_si256(to, _mm256_add_epi64(_mm256_loadu_si256(to), z));
-    return _mm256_add_epi64(square, _mm256_mul_epi32(z, z));
+    const __m128i z = _mm256_cvttpd_epi32(_mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(g)), scale));
+    const __m256i wide = _mm256_cvtepi32_epi64(z);
+    __m128i *to = (__m128i *)(void *)sum;
+    _mm_storeu_si128(to, _mm_add_epi32(_mm_loadu_si128(to), z));
+    return _mm256_add_epi64(square, _mm256_mul_epi32(wide, wide));
 }
 
-static uint64_t clip_piece(int64_t *sum, const float *g, size_t n, double scale)
+static uint64_t clip_piece(int32_t *sum, const float *g, size_t n, float scale)
 {
-    const __m256d factor = _mm256_set1_pd(scale);
+    const __m256d factor = _mm256_set1_pd((double)scale);
     __m256i even = _mm256_setzero_si256(), odd = even;
     for (size_t i = 0; i < n; i += 8) {
         even = clip_4(sum + i, g + i, factor, even);
@@ -86,12 +86,12 @@ static uint64_t clip_piece(int64_t *sum, const float *g, size_t n, double scale)
 enum { PIECE = 2048 };
 #define BOUND 0x1p26
 
-static unsigned __int128 clip(int64_t *sum, const float *g, size_t n, double scale)
+static unsigned __int128 clip(int32_t *sum, const float *g, size_t n, float scale)
 {
     unsigned __int128 square = 0;
     for (size_t i = 0; i < n; i += PIECE) {
         const size_t size = n - i < PIECE ? n - i : PIECE;
-        if (largest(g + i, size) * scale < BOUND && scale > 0)
+        if ((double)largest(g + i, size) * (double)scale < BOUND && scale > 0)
             square += clip_piece(sum + i, g + i, size, scale);
         else
             square += nn_kernels_portable.clip(sum + i, g + i, size, scale);

@@ -82,41 +82,100 @@ static float largest(const float *g, size_t n)
     return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(most))));
 }
 
-/* 8 values of z: added to sum, their squares to square */
-static inline __m512i clip_8(int64_t *sum, const float *g, __m512d scale, __m512i square)
+/*
+ * 16 values of z = trunc(g scale). A product rounded toward zero has the integers of the exact one below 2^24; what is beyond
+ * int32, and NaN, becomes INT32_MIN.
+ */
+static inline __m512i grid_16(const float *g, __m512 scale)
 {
-    const __m512i z = _mm512_cvttpd_epi64(_mm512_mul_pd(_mm512_cvtps_pd(_mm256_loadu_ps(g)), scale));
-    _mm512_storeu_si512(sum, _mm512_add_epi64(_mm512_loadu_si512(sum), z));
-    return _mm512_add_epi64(square, _mm512_mul_epi32(z, z));
+    return _mm512_cvttps_epi32(_mm512_mul_round_ps(_mm512_loadu_ps(g), scale, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
 }
 
-static uint64_t clip_piece(int64_t *sum, const float *g, size_t n, double scale)
+static inline __m512i add_16(int32_t *sum, const float *g, __m512 scale)
 {
-    const __m512d factor = _mm512_set1_pd(scale);
-    __m512i even = _mm512_setzero_si512(), odd = even;
+    const __m512i z = grid_16(g, scale);
+    _mm512_storeu_si512(sum, _mm512_add_epi32(_mm512_loadu_si512(sum), z));
+    return z;
+}
+
+enum { PIECE = 2048 /* values, a multiple of 64: 2 x 32 pairs of squares below 2^26 fit into 32 bits */ };
+
+/*
+ * Adds z to sum. False when a z^2 may have reached 2^25; else *square is their sum. Values are looked at in pairs of 16 bits,
+ * where saturation leaves what does not fit large: 32767^2 is above 2^26.
+ */
+static bool clip_small(int32_t *sum, uint64_t *square, const float *g, size_t n, float scale)
+{
+    const __m512 factor = _mm512_set1_ps(scale);
+    __m512i total = _mm512_setzero_si512(), any = total;
+    size_t i = 0;
 #pragma GCC unroll 2
-    for (size_t i = 0; i < n; i += 16) {
-        even = clip_8(sum + i, g + i, factor, even);
-        odd = clip_8(sum + i + 8, g + i + 8, factor, odd);
+    for (; i + 32 <= n; i += 32) {
+        const __m512i even = add_16(sum + i, g + i, factor), odd = add_16(sum + i + 16, g + i + 16, factor);
+        const __m512i pairs = _mm512_packs_epi32(even, odd), squares = _mm512_madd_epi16(pairs, pairs);
+        total = _mm512_add_epi32(total, squares);
+        any = _mm512_or_si512(any, squares);
     }
-    return (uint64_t)_mm512_reduce_add_epi64(_mm512_add_epi64(even, odd));
+    if (i < n) {
+        const __m512i pairs = _mm512_packs_epi32(add_16(sum + i, g + i, factor), _mm512_setzero_si512());
+        const __m512i squares = _mm512_madd_epi16(pairs, pairs);
+        total = _mm512_add_epi32(total, squares);
+        any = _mm512_or_si512(any, squares);
+    }
+    const __m512i low = _mm512_set1_epi64(UINT32_MAX);
+    *square = (uint64_t)_mm512_reduce_add_epi64(
+        _mm512_add_epi64(_mm512_and_si512(total, low), _mm512_srli_epi64(total, 32)));
+    return _mm512_test_epi32_mask(any, _mm512_set1_epi32(-(1 << 26))) == 0;
 }
 
-/* No value of z reaches 2^26, so the squares of a piece fit into 64 bits. */
-enum { PIECE = 2048 };
+/* What clip_small added goes out again. */
+static void take_back(int32_t *sum, const float *g, size_t n, float scale)
+{
+    const __m512 factor = _mm512_set1_ps(scale);
+    for (size_t i = 0; i < n; i += 16)
+        _mm512_storeu_si512(sum + i, _mm512_sub_epi32(_mm512_loadu_si512(sum + i), grid_16(g + i, factor)));
+}
+
+/* The same for 8 values below 2^26, by products in double: their squares to square */
+static inline __m512i clip_8(int32_t *sum, const float *g, __m512d scale, __m512i square)
+{
+    const __m256i z = _mm512_cvttpd_epi32(_mm512_mul_pd(_mm512_cvtps_pd(_mm256_loadu_ps(g)), scale));
+    const __m512i wide = _mm512_cvtepi32_epi64(z);
+    __m256i *to = (__m256i *)(void *)sum;
+    _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), z));
+    return _mm512_add_epi64(square, _mm512_mul_epi32(wide, wide));
+}
+
+static uint64_t clip_large(int32_t *sum, const float *g, size_t n, float scale)
+{
+    const __m512d factor = _mm512_set1_pd((double)scale);
+    __m512i square = _mm512_setzero_si512();
+    for (size_t i = 0; i < n; i += 8)
+        square = clip_8(sum + i, g + i, factor, square);
+    return (uint64_t)_mm512_reduce_add_epi64(square);
+}
+
 #define BOUND 0x1p26
 
-static unsigned __int128 clip(int64_t *sum, const float *g, size_t n, double scale)
+static unsigned __int128 clip(int32_t *sum, const float *g, size_t n, float scale)
 {
-    unsigned __int128 square = 0;
+    unsigned __int128 all = 0;
+    if (!(scale > 0))
+        return 0;
     for (size_t i = 0; i < n; i += PIECE) {
         const size_t size = n - i < PIECE ? n - i : PIECE;
-        if (largest(g + i, size) * scale < BOUND && scale > 0)
-            square += clip_piece(sum + i, g + i, size, scale);
+        uint64_t square;
+        if (clip_small(sum + i, &square, g + i, size, scale)) {
+            all += square;
+            continue;
+        }
+        take_back(sum + i, g + i, size, scale);
+        if ((double)largest(g + i, size) * (double)scale < BOUND)
+            all += clip_large(sum + i, g + i, size, scale);
         else
-            square += nn_kernels_portable.clip(sum + i, g + i, size, scale);
+            all += nn_kernels_portable.clip(sum + i, g + i, size, scale);
     }
-    return square;
+    return all;
 }
 
 #include "train/kernels_vector.inc"

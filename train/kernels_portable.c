@@ -68,7 +68,7 @@ static void squares(double lane[NN_LANES], const float *g, size_t n, size_t at)
     }
 }
 
-static unsigned __int128 clip(int64_t *sum, const float *g, size_t n, double scale)
+static unsigned __int128 clip(int32_t *sum, const float *g, size_t n, float scale)
 {
     enum { PIECE = 256 };
     int32_t z[PIECE];

@@ -1,5 +1,6 @@
 /* Weights in the order of the kernels, and sums back in the order of the flat vector. */
 #include "base/arena.h"
+
 #include "train/engine.h"
 #include <assert.h>
 #include <string.h>
@@ -63,18 +64,41 @@ void nn_packed_load(nn_packed *p, const float *weights, nn_load load, fl_pool *p
         pack_piece(&job, i, 0);
 }
 
-void nn_unpack_sum(const nn_model *m, int64_t *flat, const int64_t *packed, uint32_t piece, uint32_t pieces)
+typedef struct collect_job {
+    const nn_model *m;
+    const nn_collection *collection;
+    int32_t *const *scratch;
+} collect_job;
+
+/* Of a layer that is no convolution: its part is in flat order. */
+static void collect_flat(const nn_collection *job, int32_t *scratch, size_t packed_at, size_t flat_at, size_t n)
 {
-    for (uint32_t i = 0; i < m->spec.n_layers; i++) {
-        const nn_layer *l = &m->spec.layers[i];
-        const nn_node *node = &m->nodes[i];
-        if (!l->is_learned)
-            continue;
-        if (node->is_conv)
-            nn_conv_unpack_sum(&node->conv, flat + node->learned_at, packed + node->packed_at, piece, pieces);
-        else if (piece == 0)
-            memcpy(flat + node->learned_at, packed + node->packed_at, l->n_weights * sizeof *flat);
+    for (size_t i = 0; i < n; i += NN_COLLECT_SCRATCH) {
+        const size_t size = n - i < NN_COLLECT_SCRATCH ? n - i : NN_COLLECT_SCRATCH;
+        nn_collect_values(job, scratch, packed_at + i, size);
+        job->put(job->to, flat_at + i, scratch, size);
     }
+}
+
+static void collect_piece(void *context, size_t index, unsigned thread)
+{
+    const collect_job *job = context;
+    const uint32_t layer = (uint32_t)(index / PIECES), piece = (uint32_t)(index % PIECES);
+    const nn_layer *l = &job->m->spec.layers[layer];
+    const nn_node *node = &job->m->nodes[layer];
+    int32_t *scratch = job->scratch[thread];
+    if (!l->is_learned)
+        return;
+    if (node->is_conv)
+        nn_conv_collect(&node->conv, job->collection, scratch, node->packed_at, node->learned_at, piece, PIECES);
+    else if (piece == 0)
+        collect_flat(job->collection, scratch, node->packed_at, node->learned_at, l->n_weights);
+}
+
+void nn_collect(const nn_model *m, const nn_collection *collection, int32_t *const *scratch, fl_pool *pool)
+{
+    collect_job job = {m, collection, scratch};
+    fl_pool_run(pool, (size_t)m->spec.n_layers * PIECES, collect_piece, &job);
 }
 
 void nn_unpack(const nn_model *m, float *flat, const float *packed)

@@ -266,9 +266,9 @@ static void check_tiles(const nn_conv_shape *shape)
     double expected = nn_packed_sum_squares(whole, w.c.n_packed);
     assert_true(nn_conv_sum_squares(&w.c, &w.x.map, &w.dy.map, 0, IMAGES, w.scratch) == expected);
 
-    nn_conv_patient patients[] = {{0, 2, 1000, 0}, {2, 1, 0, 0}, {2, 1, 77.7, 0}, {0, 1, 3e9, 0}};
+    nn_conv_patient patients[] = {{0, 2, 1000, 0}, {2, 1, 0, 0}, {2, 1, 77.7f, 0}, {0, 1, 3e9f, 0}};
     const size_t n = sizeof patients / sizeof patients[0];
-    int64_t *sum = calloc(w.c.n_packed, sizeof *sum), *slow = calloc(w.c.n_packed, sizeof *slow);
+    int32_t *sum = calloc(w.c.n_packed, sizeof *sum), *slow = calloc(w.c.n_packed, sizeof *slow);
     int32_t *z = calloc(w.c.n_packed, sizeof *z);
     assert_true(sum && slow && z);
     nn_conv_clip_sum(&w.c, sum, patients, n, &w.x.map, &w.dy.map, w.scratch);
@@ -358,25 +358,91 @@ static void the_ghost_norm_is_that_of_the_gradient(void **state)
     }
 }
 
+static void put_in_flat(void *to, size_t at, const int32_t *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        ((int64_t *)to)[at + i] += values[i]; /* twice would show */
+}
+
+/* The sums of three places, the layer's part of them 16 values from the start. */
+static void check_collection(const world *w)
+{
+    enum { PLACES = 3, BEFORE = 16 };
+    int32_t *of[PLACES];
+    const size_t n = BEFORE + w->c.n_packed + 16;
+    int64_t *flat = calloc(7 + w->c.n_flat, sizeof *flat);
+    assert_non_null(flat);
+    for (int i = 0; i < PLACES; i++) {
+        of[i] = calloc(n, sizeof **of);
+        assert_non_null(of[i]);
+        for (size_t j = 0; j < w->c.n_packed; j++)
+            of[i][BEFORE + j] = (int32_t)(w->packed[j] * 1e6f) * (i + 1);
+        of[i][BEFORE - 1] = of[i][n - 16] = 42;
+    }
+    static int32_t scratch[NN_COLLECT_SCRATCH];
+    const nn_collection job = {of, PLACES, put_in_flat, flat};
+    for (uint32_t piece = 0; piece < 5; piece++)
+        nn_conv_collect(&w->c, &job, scratch, BEFORE, 7, piece, 5);
+    for (size_t j = 0; j < w->c.n_flat; j++)
+        assert_true(flat[7 + j] == 6 * (int64_t)(int32_t)(w->flat[j] * 1e6f));
+    for (int i = 0; i < PLACES; i++) {
+        assert_true(of[i][BEFORE - 1] == 42 && of[i][n - 16] == 42);
+        for (size_t j = 0; j < w->c.n_packed; j++)
+            assert_int_equal(of[i][BEFORE + j], 0);
+        free(of[i]);
+    }
+    free(flat);
+}
+
 static void packing_back_gives_the_flat_order(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         world w = make(&shapes[i], 4);
         float *flat = floats(w.c.n_flat);
-        int64_t *sums_packed = calloc(w.c.n_packed, 8), *sums_flat = calloc(w.c.n_flat, 8);
-        assert_true(sums_packed && sums_flat);
         nn_conv_unpack(&w.c, flat, w.packed);
         assert_memory_equal(flat, w.flat, w.c.n_flat * sizeof *flat);
-        for (size_t j = 0; j < w.c.n_packed; j++)
-            sums_packed[j] = (int64_t)(w.packed[j] * 1e6f);
-        for (uint32_t piece = 0; piece < 5; piece++)
-            nn_conv_unpack_sum(&w.c, sums_flat, sums_packed, piece, 5);
-        for (size_t j = 0; j < w.c.n_flat; j++)
-            assert_true(sums_flat[j] == (int64_t)(w.flat[j] * 1e6f));
-        free(flat), free(sums_packed), free(sums_flat);
+        check_collection(&w);
+        free(flat);
         clear(&w);
     }
+}
+
+/* Gradients whose z lies where a set changes its way of computing it: small squares, 16 bits, the float's digits, int32. The
+ * others around it are of any size below. Sums and squares are those of privacy/clip.h. */
+static void clips_are_those_of_the_definition_whatever_their_size(void **state)
+{
+    enum { N = 4096 + 48 };
+    static const double edges[] = {1, 5792, 5793, 8191, 8192, 32767, 32768, 0x1p24, 0x1p26, 0x1p31, 0x1p40, NAN};
+    static const char *const set_names[] = {"avx512", "avx2", "portable"};
+    float *g = floats(N);
+    int32_t *sum = calloc(N, sizeof *sum), *slow = calloc(N, sizeof *slow), *z = calloc(N, sizeof *z);
+    fl_rng r;
+    (void)state;
+    assert_true(sum && slow && z);
+    fl_rng_init(&r, 31, 0);
+    for (int round = 0; round < 2000; round++) {
+        const nn_kernels *set = nn_kernels_named(set_names[round % 3]);
+        const double edge = edges[fl_rng_below(&r, sizeof edges / sizeof edges[0])];
+        const float scale = (float)exp(20 * fl_rng_uniform(&r) - 5);
+        const size_t n = round % 5 ? 16 * (1 + fl_rng_below(&r, 9)) : N - 16 * fl_rng_below(&r, 5);
+        if (!set)
+            continue;
+        for (size_t i = 0; i < n; i++) {
+            const double most = i % 3 || isnan(edge) ? 50 : edge;
+            g[i] = (float)(most * (2 * fl_rng_uniform(&r) - 1) / (double)scale);
+            slow[i] = sum[i] = (int32_t)(fl_rng_u64(&r));
+        }
+        g[fl_rng_below(&r, n)] = (float)((round % 2 ? edge : -edge) / (double)scale);
+        for (size_t i = 0; i < 4; i++) /* and right beside a whole number */
+            g[fl_rng_below(&r, n)] = nextafterf((float)((double)(fl_rng_below(&r, 3000) + 1) / (double)scale),
+                                                i % 2 ? 0 : 1e9f);
+        dp_clip_piece(z, g, n, scale);
+        dp_sum_add(slow, z, n);
+        assert_true(set->clip(sum, g, n, scale) == dp_grid_sqnorm(z, n));
+        assert_memory_equal(sum, slow, n * sizeof *sum);
+    }
+    free(g), free(sum), free(slow), free(z);
 }
 
 int main(void)
@@ -389,6 +455,7 @@ int main(void)
         cmocka_unit_test(a_set_that_errs_fails_its_test),
         cmocka_unit_test(the_ghost_norm_is_that_of_the_gradient),
         cmocka_unit_test(packing_back_gives_the_flat_order),
+        cmocka_unit_test(clips_are_those_of_the_definition_whatever_their_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -218,16 +218,18 @@ static void an_update_is_the_exact_sum_of_the_patients(void **state)
     p.is_private = false;
     p.noise_variance = 0;
     some_weights(w, p.n_weights, 2);
-    for (unsigned threads = 1; threads <= 3; threads++) {
+    for (unsigned i = 0; i < 6; i++) {
+        const unsigned threads = 1 + i % 3;
+        p.clip_units = i < 3 ? p.clip_units : DP_CLIP_UNITS_MAX / 2; /* three patients may be added up in 32 bits */
         fl_pool *pool = a_pool(threads);
         nn_trainer *t = a_trainer(&p, &d, pool);
         memset(naive, 0, sizeof naive);
         for (uint32_t k = 0; k < 13; k++) {
             unsigned __int128 squares = 0;
             nn_patient_units(t, z, k, w, 1, 0, 0);
-            for (uint32_t i = 0; i < p.n_weights; i++) {
-                naive[i] += z[i];
-                squares += (unsigned __int128)((int64_t)z[i] * z[i]);
+            for (uint32_t j = 0; j < p.n_weights; j++) {
+                naive[j] += z[j];
+                squares += (unsigned __int128)((int64_t)z[j] * z[j]);
             }
             assert_true(squares <= (unsigned __int128)p.clip_units * p.clip_units);
         }
@@ -235,6 +237,7 @@ static void an_update_is_the_exact_sum_of_the_patients(void **state)
         assert_memory_equal(u, naive, p.n_weights * sizeof *u);
         update(t, &p, u, w, 13, 1); /* again: nothing is left over */
         assert_memory_equal(u, naive, p.n_weights * sizeof *u);
+
         nn_trainer_destroy(t);
         fl_pool_destroy(pool);
     }
