@@ -45,18 +45,20 @@ static fl_code open_dp(runner *r, fl_err *err)
                         .height = b->data.height,
                         .width = b->data.width,
                         .rounds = 1,
-                        .local_steps = 1,
-                        .local_learning_rate = LEARNING_RATE,
-                        .server_learning_rate = 1,
                         .is_private = true,
-                        .clip_units = units,
-                        .noise_variance = (uint64_t)units * units,
-                        .augmentations = 1,
-                        .n_weights = (uint32_t)d};
+                        .n_weights = (uint32_t)d,
+                        .n_phases = 1};
+    nn_phase *m = &r->plan.phases[0];
+    *m = (nn_phase){.local_steps = 1,
+                    .local_learning_rate = LEARNING_RATE,
+                    .server_learning_rate = 1,
+                    .clip_units = units,
+                    .noise_variance = (uint64_t)units * units,
+                    .augmentations = 1};
     snprintf(r->plan.spec, sizeof r->plan.spec, "%s", nn_architecture(b->name));
-    strcpy(r->plan.clip_norm, CLIP_NORM);
-    FL_TRY(dp_rate_parse(&r->plan.rate, "1", err)); /* everybody is in each step: the batch has a fixed size */
-    r->scale = LEARNING_RATE * nn_plan_grid(&r->plan) / (double)b->batch;
+    strcpy(m->clip_norm, CLIP_NORM);
+    FL_TRY(dp_rate_parse(&m->rate, "1", err)); /* everybody is in each step: the batch has a fixed size */
+    r->scale = LEARNING_RATE * nn_phase_grid(m) / (double)b->batch;
     fl_csprng_init(&r->random);
     FL_TRY(dp_noised_create(&r->u, d, err));
     return nn_trainer_create(&r->trainer, &r->plan, &b->data, b->pool, err);

@@ -118,8 +118,9 @@ static void flip(canary *list, uint32_t n, fl_rng *rng)
 /* The release as the accountant imagines it, projected: Bin(steps, q) + N(0, steps sigma^2) for who is in. */
 static double simulated(canary *list, const sim_audit_options *o, const nn_plan *plan, double factor, double delta)
 {
-    const double q = dp_rate_to_double(plan->rate);
-    const double sd = factor * sqrt((double)plan->noise_variance * o->steps) / plan->clip_units;
+    const nn_phase *m = nn_plan_main(plan);
+    const double q = dp_rate_to_double(m->rate);
+    const double sd = factor * sqrt((double)m->noise_variance * o->steps) / m->clip_units;
     fl_rng rng;
     fl_rng_init(&rng, o->seed, UINT64_MAX);
     flip(list, o->canaries, &rng);
@@ -187,7 +188,7 @@ static fl_code run(canary *list, const sim_audit_options *o, const nn_plan *plan
     const uint32_t n_hospitals = (o->canaries + PER_HOSPITAL - 1) / PER_HOSPITAL;
     fl_csprng r;
     fl_rng rng;
-    fl_code rc = dp_noised_create(&u, plan->n_weights + plan->probe, err);
+    fl_code rc = dp_noised_create(&u, plan->n_weights + nn_plan_main(plan)->probe, err);
     fl_rng_init(&rng, o->seed, trial);
     flip(list, o->canaries, &rng);
     fl_csprng_init(&r);
@@ -208,14 +209,15 @@ static fl_code run(canary *list, const sim_audit_options *o, const nn_plan *plan
  * 2080 integers adds less than 1e-28 to it. */
 static fl_code claim_of(sim_audit_result *r, const nn_plan *plan, double delta, fl_err *err)
 {
-    dp_segment s = {dp_rate_to_double(plan->rate),
-                    (double)dp_multiplier_micro(plan->noise_variance, plan->clip_units) / 1e6, plan->local_steps};
+    const nn_phase *m = nn_plan_main(plan);
+    dp_segment s = {dp_rate_to_double(m->rate), (double)dp_multiplier_micro(m->noise_variance, m->clip_units) / 1e6,
+                    m->local_steps};
     double low, high;
     r->claim = dp_epsilon_rdp(&s, 1, delta, NULL);
     r->claim_by = "rdp";
-    if (plan->noise_variance <= 8)
+    if (m->noise_variance <= 8)
         return FL_OK;
-    s.sigma = sqrt((double)plan->noise_variance - 4) / plan->clip_units;
+    s.sigma = sqrt((double)m->noise_variance - 4) / m->clip_units;
     fl_code rc = dp_pld_epsilon(&low, &high, &s, 1, delta, err);
     if (rc == FL_OK && high < r->claim) {
         r->claim = high;

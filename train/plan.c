@@ -18,11 +18,9 @@ double nn_phase_grid(const nn_phase *phase)
     return ok ? clip_norm / phase->clip_units : NAN;
 }
 
-double nn_plan_grid(const nn_plan *plan)
+const nn_phase *nn_plan_main(const nn_plan *plan)
 {
-    double clip_norm = 0;
-    bool ok = dp_decimal_value(&clip_norm, plan->clip_norm);
-    return ok ? clip_norm / plan->clip_units : NAN;
+    return &plan->phases[plan->n_phases - 1];
 }
 
 const nn_phase *nn_plan_phase(const nn_plan *plan, uint32_t round)
@@ -47,30 +45,10 @@ void nn_plan_settle(nn_plan *p)
     strcpy(m->name, NN_PLAN_MAIN);
     m->first = before + 1;
     m->rounds = p->rounds - before;
-    m->local_steps = p->local_steps;
     if (!m->learn[0]) {
         strcpy(m->learn, "all");
         m->n_learned = p->n_weights;
     }
-    memcpy(m->sampling_rate, p->sampling_rate, sizeof m->sampling_rate);
-    memcpy(m->noise_multiplier, p->noise_multiplier, sizeof m->noise_multiplier);
-    memcpy(m->clip_norm, p->clip_norm, sizeof m->clip_norm);
-    m->rate = p->rate;
-    m->clip_units = p->clip_units;
-    m->noise_variance = p->noise_variance;
-    m->augmentations = p->augmentations;
-    m->shift = p->shift;
-    m->mirror = p->mirror;
-    m->local_learning_rate = p->local_learning_rate;
-    m->server = p->server;
-    m->server_learning_rate = p->server_learning_rate;
-    m->server_momentum = p->server_momentum;
-    m->server_weight_decay = p->server_weight_decay;
-    m->schedule = p->schedule;
-    m->average = p->average;
-    m->average_value = p->average_value;
-    m->update_bits = p->update_bits;
-    m->probe = p->probe;
     bool any = false;
     for (uint32_t i = 0; i < p->n_classes; i++)
         any |= p->class_weights[i] != 0;
@@ -365,7 +343,7 @@ static fl_code check_phases(nn_plan *p, nn_model *m, fl_err *err)
 static fl_code check_epsilon(const nn_plan *p, fl_err *err)
 {
     double epsilon = 0, delta = 0;
-    const nn_phase *m = &p->phases[p->n_phases - 1];
+    const nn_phase *m = nn_plan_main(p);
     if (!dp_decimal_value(&epsilon, p->epsilon) || !dp_decimal_value(&delta, p->delta))
         return fl_fail(err, FL_EFORMAT, "plan: epsilon or delta is not a number");
     dp_filter filter;
@@ -400,7 +378,8 @@ static fl_code check_metrics(const nn_plan *p, fl_err *err)
     uint64_t micro = 0;
     if (p->metrics_every == 0) {
         if (p->metrics_bins || p->metrics_histogram || p->metrics_classes || p->metrics_quality ||
-            p->metrics_noise_variance || strcmp(p->metrics_noise_multiplier, p->probe > 0 ? "0" : "") != 0)
+            p->metrics_noise_variance ||
+            strcmp(p->metrics_noise_multiplier, nn_plan_main(p)->probe > 0 ? "0" : "") != 0)
             return fl_fail(err, FL_EFORMAT, "plan: has metrics that it never releases");
         return FL_OK;
     }
@@ -435,7 +414,6 @@ fl_code nn_plan_check(nn_plan *p, fl_err *err)
     if (rc == FL_OK) {
         nn_plan_settle(p);
         rc = check_phases(p, m, err);
-        p->rate = p->phases[p->n_phases - 1].rate;
     }
     if (rc == FL_OK)
         rc = check_privacy(p, err);
@@ -462,13 +440,12 @@ uint32_t nn_phase_update_bits(const nn_phase *p)
 fl_code nn_plan_drop_privacy(nn_plan *plan, fl_err *err)
 {
     plan->is_private = false;
-    plan->noise_variance = 0;
     for (uint32_t i = 0; i < plan->n_phases; i++)
         plan->phases[i].noise_variance = 0;
-    nn_plan_settle(plan);
     plan->metrics_every = plan->metrics_bins = 0;
     plan->metrics_histogram = plan->metrics_classes = plan->metrics_quality = false;
     plan->metrics_noise_variance = 0;
-    snprintf(plan->metrics_noise_multiplier, sizeof plan->metrics_noise_multiplier, "%s", plan->probe > 0 ? "0" : "");
+    snprintf(plan->metrics_noise_multiplier, sizeof plan->metrics_noise_multiplier, "%s",
+             nn_plan_main(plan)->probe > 0 ? "0" : "");
     return nn_plan_seal(plan, err);
 }

@@ -12,7 +12,7 @@
  *
  * A plan runs its phases one after another; the last one is called main. A phase has terms of its own (what is learned,
  * with which loss, clip, noise and optimiser), and all of them share one budget: the plan's epsilon is that of all rounds
- * together. rounds counts the rounds of all phases. What nn_plan has of the members of nn_phase is main's.
+ * together. rounds counts the rounds of all phases.
  *
  * Parsing is strict: an unknown member, a missing one, a value out of range or a text that is not canonical is
  * FL_EFORMAT; parse(text) followed by write gives the same text.
@@ -62,12 +62,13 @@ typedef struct nn_phase {
     nn_loss_kind loss;
     char loss_at[32]; /* of squares: the layer; else "" */
     nn_decimal sampling_rate, noise_multiplier, clip_norm;
-    dp_rate rate;
-    uint32_t clip_units;
-    uint64_t noise_variance;
+    dp_rate rate;            /* floor(sampling_rate * 2^64) */
+    uint32_t clip_units;     /* R */
+    uint64_t noise_variance; /* S^2, grid units squared */
     nn_clipping clipping;
-    uint32_t augmentations, shift;
-    bool mirror;
+    uint32_t augmentations; /* images made of each image in a step, each at random; 1 unless mirror or shift */
+    uint32_t shift;         /* they are shifted by up to so many pixels each way */
+    bool mirror;            /* and mirrored left and right, with probability 1/2 */
     double local_learning_rate;
     nn_server_kind server;
     double server_learning_rate, server_momentum, server_weight_decay;
@@ -76,8 +77,9 @@ typedef struct nn_phase {
     double schedule_factor;
     uint32_t warmup_rounds; /* before the schedule begins: the rate rises to it in a line */
     nn_average average;
-    double average_value;
-    uint32_t update_bits, probe;
+    double average_value; /* EMA decay, or the tail's fraction */
+    uint32_t update_bits; /* width of one packed value of an update: 16, 24, 32, 40 or 48 */
+    uint32_t probe;       /* integers of an update that belong to no weight: privacy/update.h */
 } nn_phase;
 
 typedef struct nn_plan {
@@ -90,27 +92,13 @@ typedef struct nn_plan {
     char architecture[64];
     char spec[NN_PLAN_MAX_SPEC]; /* the layers, as text: train/model.h */
     uint32_t n_weights;          /* what the spec comes to; checked when parsed */
-    uint32_t rounds, local_steps, quorum, deadline_s;
+    uint32_t rounds, quorum, deadline_s;
     uint32_t slot_ms; /* updates leave at whole multiples of this after the announce */
-    double local_learning_rate;
-    nn_server_kind server;
-    double server_learning_rate, server_momentum, server_weight_decay;
-    nn_schedule schedule;
-    nn_average average;
-    double average_value; /* EMA decay, or the tail's fraction */
     /* privacy terms; private == false is allowed in the simulator alone */
     bool is_private;
-    nn_decimal epsilon, delta, sampling_rate, noise_multiplier, clip_norm;
-    dp_rate rate;              /* floor(sampling_rate * 2^64) */
-    uint32_t clip_units;       /* R */
-    uint64_t noise_variance;   /* S^2, grid units squared */
+    nn_decimal epsilon, delta;
     uint32_t renyi_order;      /* the order the noise was solved at */
-    uint32_t allowance_rounds; /* burned rounds that the solved noise leaves room for */
-    uint32_t augmentations;    /* images made of each image in a step, each at random; 1 unless mirror or shift */
-    bool mirror;               /* an augmented image is mirrored left and right, with probability 1/2 */
-    uint32_t shift;            /* and shifted by up to so many pixels each way */
-    uint32_t update_bits;      /* width of one packed value of an update: 16, 24, 32, 40 or 48 */
-    uint32_t probe;            /* integers of an update that belong to no weight: privacy/update.h */
+    uint32_t allowance_rounds; /* burned rounds of main that the solved noise leaves room for */
     /* noised counts that travel in updates: train/counts.h. every 0: none, and the others are 0, "0" (format 1: "") */
     uint32_t metrics_every, metrics_bins;
     bool metrics_histogram, metrics_classes, metrics_quality;
@@ -162,8 +150,10 @@ dp_update_shape nn_plan_update(const nn_plan *plan, uint32_t round);
 double nn_plan_metrics_rdp(const nn_plan *plan, uint32_t releases, unsigned order);
 /* The phase that a round belongs to; round from 1, at most plan->rounds. It lives as long as the plan. */
 const nn_phase *nn_plan_phase(const nn_plan *plan, uint32_t round);
-/* The last phase takes what the plan's own members say. For who fills a plan by hand, tests mostly; parse and from_study
- * do it themselves. */
+const nn_phase *nn_plan_main(const nn_plan *plan); /* the last one */
+/* What follows from the rest: which rounds are whose (main has those that the other phases leave), main's name, that it learns
+ * everything and all classes count alike where nothing is said; n_phases 0 is 1. For who fills a plan by hand, tests mostly;
+ * parse and from_study do it themselves. */
 void nn_plan_settle(nn_plan *plan);
 /* Makes the model learn what the phase learns, with its loss and the plan's class weights. */
 fl_code nn_plan_aim(nn_model *m, const nn_plan *plan, const nn_phase *phase, fl_err *err) FL_MUST_USE;
@@ -188,6 +178,5 @@ double nn_plan_signal(const nn_plan *plan, uint64_t patients, uint32_t n_hospita
 uint64_t nn_plan_patients_needed(const nn_plan *plan, uint32_t n_hospitals);
 /* Appends one line that says so when a plan leaves less than NN_SIGNAL_LEAST; patients 0: not known, nothing is said. */
 bool nn_plan_warn(fl_buf *out, const nn_plan *plan, uint64_t patients, uint32_t n_hospitals);
-double nn_plan_grid(const nn_plan *plan); /* main's */
 
 #endif

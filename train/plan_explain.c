@@ -162,7 +162,7 @@ static void explain_privacy(fl_buf *out, const nn_plan *p)
         "to crashes within the limit.\n",
         ok ? dp_rdp_to_epsilon(rdp, p->renyi_order, delta) : NAN, p->delta, p->epsilon, p->allowance_rounds,
         p->allowance_rounds == 1 ? "" : "s", p->n_phases > 1 ? " of the last phase" : "");
-    const nn_phase *last = &p->phases[p->n_phases - 1];
+    const nn_phase *last = nn_plan_main(p);
     fl_buf_printf(out,
                   "Signal and noise: in one step the noise is as long as the contributions of %.0f patients who all "
                   "agree. All hospitals together want about %llu patients, or next to nothing is learned.\n",

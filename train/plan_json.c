@@ -44,12 +44,12 @@ static int format_of(const nn_plan *p)
     }
     if (p->pretrained_channels != NN_CHANNELS_SUM)
         return 4;
-    const nn_phase *m = &p->phases[p->n_phases - 1];
+    const nn_phase *m = nn_plan_main(p);
     if (p->n_phases > 1 || p->multi || p->patients > 0 || p->initial[0] || has_weights(p) ||
         strcmp(m->learn, "all") != 0 || m->loss != NN_LOSS_SOFTMAX || m->clipping != NN_CLIP_FLAT ||
         m->server == NN_SERVER_ADAM)
         return 3;
-    return p->probe > 0 || p->metrics_every > 0 ? 2 : 1;
+    return m->probe > 0 || p->metrics_every > 0 ? 2 : 1;
 }
 
 /* --- writing --------------------------------------------------------------------------------------------------- */
@@ -85,59 +85,51 @@ static fl_json *array_of(const char *first, size_t size, uint32_t n)
     return a;
 }
 
-/* Members that are plain numbers in struct and JSON. */
-static const struct {
-    const char *key;
-    size_t offset;
-} counts[] = {
-#define COUNT(member)                                                                                                  \
-    {                                                                                                                  \
-#member, offsetof(nn_plan, member)                                                                             \
-    }
-    COUNT(n_weights),        COUNT(rounds),        COUNT(local_steps), COUNT(quorum),
-    COUNT(deadline_s),       COUNT(slot_ms),       COUNT(clip_units),  COUNT(renyi_order),
-    COUNT(allowance_rounds), COUNT(augmentations), COUNT(shift),       COUNT(update_bits)};
-
-/* Members that are double in the struct and decimal text in JSON. */
-static const struct {
-    const char *key;
-    size_t offset;
-} reals[] = {COUNT(local_learning_rate), COUNT(server_learning_rate), COUNT(server_momentum),
-             COUNT(server_weight_decay), COUNT(average_value)};
-
-/* Texts in both. */
-static const struct {
+/* A member with the same name in struct and JSON. */
+typedef struct member {
     const char *key;
     size_t offset, size;
-} texts[] = {
-#define TEXT(member)                                                                                                   \
-    {                                                                                                                  \
-#member, offsetof(nn_plan, member), sizeof(((nn_plan *)0)->member)                                             \
-    }
-    TEXT(name),          TEXT(architecture),     TEXT(spec),     TEXT(epsilon), TEXT(delta),
-    TEXT(sampling_rate), TEXT(noise_multiplier), TEXT(clip_norm)};
+} member;
 
-/* The same for a phase. */
-#define IN(member)                                                                                                     \
-    {                                                                                                                  \
-#member, offsetof(nn_phase, member), sizeof(((nn_phase *)0)->member)                                           \
-    }
-static const struct {
-    const char *key;
-    size_t offset, size;
-} phase_counts[] = {IN(rounds),        IN(local_steps), IN(n_learned),   IN(clip_units),
-                    IN(augmentations), IN(shift),       IN(update_bits), IN(probe)},
-  phase_reals[] = {IN(local_learning_rate), IN(server_learning_rate), IN(server_momentum), IN(server_weight_decay),
-                   IN(average_value)},
-  phase_texts[] = {IN(name), IN(learn), IN(loss_at), IN(sampling_rate), IN(noise_multiplier), IN(clip_norm)};
+/* clang-format off */
+#define OF(type, member) {#member, offsetof(type, member), sizeof(((type *)0)->member)}
+#define PLAN(member)     OF(nn_plan, member)
+#define PHASE(member)    OF(nn_phase, member)
+/* Plain numbers in both; double and decimal text; texts in both. Of main they stand in the plan's own object. */
+static const member
+    counts[] = {PLAN(n_weights), PLAN(rounds), PLAN(quorum), PLAN(deadline_s), PLAN(slot_ms), PLAN(renyi_order), PLAN(allowance_rounds)},
+    texts[] = {PLAN(name), PLAN(architecture), PLAN(spec), PLAN(epsilon), PLAN(delta)},
+    terms_counts[] = {PHASE(local_steps), PHASE(clip_units), PHASE(augmentations), PHASE(shift), PHASE(update_bits)},
+    terms_reals[] = {PHASE(local_learning_rate), PHASE(server_learning_rate), PHASE(server_momentum), PHASE(server_weight_decay), PHASE(average_value)},
+    terms_texts[] = {PHASE(sampling_rate), PHASE(noise_multiplier), PHASE(clip_norm)},
+    /* what a phase has in its own object, and main elsewhere or not at all */
+    phase_counts[] = {PHASE(rounds), PHASE(n_learned), PHASE(probe)},
+    phase_texts[] = {PHASE(name), PHASE(learn), PHASE(loss_at)};
+/* clang-format on */
 
 #define N_ROWS(table) (sizeof(table) / sizeof(table)[0])
-#define N_OTHERS      12 /* the members set one by one below */
-#define N_SECOND      6  /* and those of format 2 */
+#define N_TERMS       (N_ROWS(terms_counts) + N_ROWS(terms_reals) + N_ROWS(terms_texts) + 5)
+#define N_PLAN        (N_ROWS(counts) + N_ROWS(texts) + N_TERMS + 7) /* and those set one by one below */
+#define N_SECOND      6                                              /* of format 2 */
 #define N_THIRD       9
 #define N_SCHEDULE    3 /* those of format 4 which a phase has, too */
 #define N_FOURTH      (N_SCHEDULE + 1)
-#define N_PHASE       (N_ROWS(phase_counts) + N_ROWS(phase_reals) + N_ROWS(phase_texts) + 7)
+#define N_PHASE       (N_TERMS + N_ROWS(phase_counts) + N_ROWS(phase_texts) + 2)
+
+static void set_counts(fl_json *j, const void *from, const member *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t value;
+        memcpy(&value, (const char *)from + list[i].offset, sizeof value);
+        fl_json_set_int(j, list[i].key, value);
+    }
+}
+
+static void set_texts(fl_json *j, const void *from, const member *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        fl_json_set_text(j, list[i].key, (const char *)from + list[i].offset);
+}
 
 static void set_schedule(fl_json *j, const nn_phase *p)
 {
@@ -146,35 +138,43 @@ static void set_schedule(fl_json *j, const nn_phase *p)
     fl_json_set_int(j, "warmup_rounds", p->warmup_rounds);
 }
 
-static fl_json *phase_to_json(const nn_phase *p, int format)
+/* What main has in the plan's object and each other phase in its own. */
+static void set_terms(fl_json *j, const nn_phase *p)
 {
-    const char *base = (const char *)p;
-    fl_json *j = fl_json_object();
-    for (size_t i = 0; i < N_ROWS(phase_counts); i++)
-        fl_json_set_int(j, phase_counts[i].key, *(const uint32_t *)(const void *)(base + phase_counts[i].offset));
-    for (size_t i = 0; i < N_ROWS(phase_reals); i++)
-        set_real(j, phase_reals[i].key, *(const double *)(const void *)(base + phase_reals[i].offset));
-    for (size_t i = 0; i < N_ROWS(phase_texts); i++)
-        fl_json_set_text(j, phase_texts[i].key, base + phase_texts[i].offset);
-    fl_json_set_text(j, "loss", loss_names[p->loss]);
-    fl_json_set_text(j, "clipping", clipping_names[p->clipping]);
+    set_counts(j, p, terms_counts, N_ROWS(terms_counts));
+    set_texts(j, p, terms_texts, N_ROWS(terms_texts));
+    for (size_t i = 0; i < N_ROWS(terms_reals); i++) {
+        double value;
+        memcpy(&value, (const char *)p + terms_reals[i].offset, sizeof value);
+        set_real(j, terms_reals[i].key, value);
+    }
     fl_json_set_text(j, "server", server_names[p->server]);
     fl_json_set_text(j, "schedule", schedule_names[p->schedule]);
     fl_json_set_text(j, "average", average_names[p->average]);
     fl_json_set_bool(j, "mirror", p->mirror);
     fl_json_set_int(j, "noise_variance", (int64_t)p->noise_variance);
+}
+
+static fl_json *phase_to_json(const nn_phase *p, int format)
+{
+    fl_json *j = fl_json_object();
+    set_terms(j, p);
+    set_counts(j, p, phase_counts, N_ROWS(phase_counts));
+    set_texts(j, p, phase_texts, N_ROWS(phase_texts));
+    fl_json_set_text(j, "loss", loss_names[p->loss]);
+    fl_json_set_text(j, "clipping", clipping_names[p->clipping]);
     if (format > 3)
         set_schedule(j, p);
     return j;
 }
 
 /* clipping, learn, loss and n_learned are those of main, whose other members stand where they always stood. */
-static void set_third(fl_json *j, const nn_plan *p)
+static void set_third(fl_json *j, const nn_plan *p, int format)
 {
-    const nn_phase *m = &p->phases[p->n_phases - 1];
+    const nn_phase *m = nn_plan_main(p);
     fl_json *phases = fl_json_array(), *weights = fl_json_array();
     for (uint32_t i = 0; i + 1 < p->n_phases; i++)
-        fl_json_push(phases, phase_to_json(&p->phases[i], format_of(p)));
+        fl_json_push(phases, phase_to_json(&p->phases[i], format));
     for (uint32_t i = 0; has_weights(p) && i < p->n_classes; i++) {
         char text[DP_DECIMAL_TEXT];
         real_text(text, p->class_weights[i]);
@@ -195,7 +195,7 @@ static void set_second(fl_json *j, const nn_plan *p)
 {
     char what[64];
     nn_counts_what(what, p);
-    fl_json_set_int(j, "probe", p->probe);
+    fl_json_set_int(j, "probe", nn_plan_main(p)->probe);
     fl_json_set_int(j, "metrics_every", p->metrics_every);
     fl_json_set_int(j, "metrics_bins", p->metrics_bins);
     fl_json_set_text(j, "metrics_what", what);
@@ -205,38 +205,30 @@ static void set_second(fl_json *j, const nn_plan *p)
 
 static fl_json *to_json(const nn_plan *p)
 {
-    const char *base = (const char *)p;
+    const int format = format_of(p);
     fl_json *j = fl_json_object(), *input = fl_json_array();
-    for (size_t i = 0; i < N_ROWS(counts); i++)
-        fl_json_set_int(j, counts[i].key, *(const uint32_t *)(const void *)(base + counts[i].offset));
-    for (size_t i = 0; i < N_ROWS(reals); i++)
-        set_real(j, reals[i].key, *(const double *)(const void *)(base + reals[i].offset));
-    for (size_t i = 0; i < N_ROWS(texts); i++)
-        fl_json_set_text(j, texts[i].key, base + texts[i].offset);
+    set_counts(j, p, counts, N_ROWS(counts));
+    set_texts(j, p, texts, N_ROWS(texts));
+    set_terms(j, nn_plan_main(p));
     fl_json_push_int(input, p->channels);
     fl_json_push_int(input, p->height);
     fl_json_push_int(input, p->width);
     char seed[17];
     snprintf(seed, sizeof seed, "%016llx", (unsigned long long)p->seed);
-    fl_json_set_int(j, "format", format_of(p));
-    if (format_of(p) > 1)
+    fl_json_set_int(j, "format", format);
+    if (format > 1)
         set_second(j, p);
-    if (format_of(p) > 2)
-        set_third(j, p);
-    if (format_of(p) > 3) {
-        set_schedule(j, &p->phases[p->n_phases - 1]);
+    if (format > 2)
+        set_third(j, p, format);
+    if (format > 3)
+        set_schedule(j, nn_plan_main(p));
+    if (format > 3)
         fl_json_set_text(j, "pretrained_channels", channels_names[p->pretrained_channels]);
-    }
     fl_json_set(j, "input", input);
     fl_json_set(j, "classes", array_of(p->classes[0], sizeof p->classes[0], p->n_classes));
     fl_json_set(j, "sites", array_of(p->sites[0], sizeof p->sites[0], p->n_sites));
-    fl_json_set_text(j, "server", server_names[p->server]);
-    fl_json_set_text(j, "schedule", schedule_names[p->schedule]);
-    fl_json_set_text(j, "average", average_names[p->average]);
     fl_json_set_text(j, "strategy", "fedavg");
     fl_json_set_bool(j, "private", p->is_private);
-    fl_json_set_bool(j, "mirror", p->mirror);
-    fl_json_set_int(j, "noise_variance", (int64_t)p->noise_variance);
     fl_json_set_text(j, "seed", seed);
     return j;
 }
@@ -348,8 +340,9 @@ static bool get_what(nn_plan *p, const char *what)
 static bool get_second(nn_plan *p, const fl_json *j)
 {
     int64_t variance;
-    if (!get_count(&p->probe, j, "probe") || !get_count(&p->metrics_every, j, "metrics_every") ||
-        !get_count(&p->metrics_bins, j, "metrics_bins") || !get_what(p, fl_json_text(j, "metrics_what")) ||
+    if (!get_count(&p->phases[p->n_phases - 1].probe, j, "probe") ||
+        !get_count(&p->metrics_every, j, "metrics_every") || !get_count(&p->metrics_bins, j, "metrics_bins") ||
+        !get_what(p, fl_json_text(j, "metrics_what")) ||
         !copy_text(p->metrics_noise_multiplier, sizeof p->metrics_noise_multiplier,
                    fl_json_text(j, "metrics_noise_multiplier")) ||
         !fl_json_int(j, "metrics_noise_variance", &variance) || variance < 0)
@@ -365,41 +358,72 @@ static bool get_schedule(nn_phase *p, const fl_json *j)
            get_count(&p->schedule_every, j, "schedule_every") && get_count(&p->warmup_rounds, j, "warmup_rounds");
 }
 
-static bool read_phase(nn_phase *p, const fl_json *j, int64_t format)
+/* The key of the first that is missing or wrong; NULL: they are all there. */
+static const char *get_counts(void *to, const member *list, size_t n, const fl_json *j)
 {
-    char *base = (char *)p;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t value;
+        if (!get_count(&value, j, list[i].key))
+            return list[i].key;
+        memcpy((char *)to + list[i].offset, &value, sizeof value);
+    }
+    return NULL;
+}
+
+static const char *get_members(void *to, const member *list, size_t n, const fl_json *j)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!copy_text((char *)to + list[i].offset, list[i].size, fl_json_text(j, list[i].key)))
+            return list[i].key;
+    }
+    return NULL;
+}
+
+static const char *get_terms(nn_phase *p, const fl_json *j)
+{
     int64_t variance;
-    int loss, clipping, server, schedule, average;
-    if (!j || !fl_json_is_object(j) || fl_json_count(j) != N_PHASE + (format > 3 ? N_SCHEDULE : 0))
-        return false;
-    if (format > 3 && !get_schedule(p, j))
-        return false;
-    for (size_t i = 0; i < N_ROWS(phase_counts); i++) {
-        if (!get_count((uint32_t *)(void *)(base + phase_counts[i].offset), j, phase_counts[i].key))
-            return false;
+    int server, schedule, average;
+    const char *wrong = get_counts(p, terms_counts, N_ROWS(terms_counts), j);
+    if (!wrong)
+        wrong = get_members(p, terms_texts, N_ROWS(terms_texts), j);
+    for (size_t i = 0; i < N_ROWS(terms_reals) && !wrong; i++) {
+        const char *text = fl_json_text(j, terms_reals[i].key);
+        double value;
+        if (!text || !dp_decimal_value(&value, text))
+            return terms_reals[i].key;
+        memcpy((char *)p + terms_reals[i].offset, &value, sizeof value);
     }
-    for (size_t i = 0; i < N_ROWS(phase_reals); i++) {
-        const char *text = fl_json_text(j, phase_reals[i].key);
-        if (!text || !dp_decimal_value((double *)(void *)(base + phase_reals[i].offset), text))
-            return false;
-    }
-    for (size_t i = 0; i < N_ROWS(phase_texts); i++) {
-        if (!copy_text(base + phase_texts[i].offset, phase_texts[i].size, fl_json_text(j, phase_texts[i].key)))
-            return false;
-    }
-    if (!get_choice(&loss, j, "loss", loss_names, N_ROWS(loss_names)) ||
-        !get_choice(&clipping, j, "clipping", clipping_names, N_ROWS(clipping_names)) ||
-        !get_choice(&server, j, "server", server_names, N_ROWS(server_names)) ||
-        !get_choice(&schedule, j, "schedule", schedule_names, N_ROWS(schedule_names)) ||
-        !get_choice(&average, j, "average", average_names, N_ROWS(average_names)) ||
-        !fl_json_bool(j, "mirror", &p->mirror) || !fl_json_int(j, "noise_variance", &variance) || variance < 0)
-        return false;
-    p->loss = (nn_loss_kind)loss;
-    p->clipping = (nn_clipping)clipping;
+    if (wrong)
+        return wrong;
+    if (!get_choice(&server, j, "server", server_names, N_ROWS(server_names)))
+        return "server";
+    if (!get_choice(&schedule, j, "schedule", schedule_names, N_ROWS(schedule_names)))
+        return "schedule";
+    if (!get_choice(&average, j, "average", average_names, N_ROWS(average_names)))
+        return "average";
+    if (!fl_json_bool(j, "mirror", &p->mirror))
+        return "mirror";
+    if (!fl_json_int(j, "noise_variance", &variance) || variance < 0)
+        return "noise_variance";
     p->server = (nn_server_kind)server;
     p->schedule = (nn_schedule)schedule;
     p->average = (nn_average)average;
     p->noise_variance = (uint64_t)variance;
+    return NULL;
+}
+
+static bool read_phase(nn_phase *p, const fl_json *j, int64_t format)
+{
+    int loss, clipping;
+    if (!j || !fl_json_is_object(j) || fl_json_count(j) != N_PHASE + (format > 3 ? N_SCHEDULE : 0))
+        return false;
+    if (get_terms(p, j) || get_counts(p, phase_counts, N_ROWS(phase_counts), j) ||
+        get_members(p, phase_texts, N_ROWS(phase_texts), j) || (format > 3 && !get_schedule(p, j)) ||
+        !get_choice(&loss, j, "loss", loss_names, N_ROWS(loss_names)) ||
+        !get_choice(&clipping, j, "clipping", clipping_names, N_ROWS(clipping_names)))
+        return false;
+    p->loss = (nn_loss_kind)loss;
+    p->clipping = (nn_clipping)clipping;
     return true;
 }
 
@@ -463,82 +487,54 @@ static fl_code read_fourth(nn_plan *p, const fl_json *j, fl_err *err)
     return FL_OK;
 }
 
-static fl_code read_tables(nn_plan *p, const fl_json *j, fl_err *err)
+/* What every format has. */
+static fl_code read_first(nn_plan *p, const fl_json *j, fl_err *err)
 {
-    char *base = (char *)p;
-    for (size_t i = 0; i < N_ROWS(counts); i++) {
-        if (!get_count((uint32_t *)(void *)(base + counts[i].offset), j, counts[i].key))
-            return missing(counts[i].key, err);
-    }
-    for (size_t i = 0; i < N_ROWS(reals); i++) {
-        const char *text = fl_json_text(j, reals[i].key);
-        if (!text || !dp_decimal_value((double *)(void *)(base + reals[i].offset), text))
-            return missing(reals[i].key, err);
-    }
-    for (size_t i = 0; i < N_ROWS(texts); i++) {
-        if (!copy_text(base + texts[i].offset, texts[i].size, fl_json_text(j, texts[i].key)))
-            return missing(texts[i].key, err);
-    }
-    return FL_OK;
-}
-
-static fl_code read_others(nn_plan *p, const fl_json *j, fl_err *err)
-{
-    int64_t format, variance;
-    int server, schedule, average;
-    const char *strategy = fl_json_text(j, "strategy");
-    if (!fl_json_int(j, "format", &format))
-        return missing("format", err);
-    if (format > 1 && !get_second(p, j))
-        return missing("probe or metrics", err);
+    const char *wrong = get_counts(p, counts, N_ROWS(counts), j), *strategy = fl_json_text(j, "strategy");
+    if (!wrong)
+        wrong = get_members(p, texts, N_ROWS(texts), j);
+    if (!wrong)
+        wrong = get_terms(&p->phases[p->n_phases - 1], j);
+    if (wrong)
+        return missing(wrong, err);
     if (!get_input(p, j))
         return missing("input", err);
-    if (!get_texts(p->classes[0], sizeof p->classes[0], NN_PLAN_MAX_CLASSES, &p->n_classes,
-                   fl_json_member(j, "classes")))
-        return missing("classes", err);
-    for (uint32_t i = 0; i < p->n_classes; i++)
-        p->class_weights[i] = 1;
-    if (format > 2)
-        FL_TRY(read_third(p, j, format, err));
-    if (format > 3)
-        FL_TRY(read_fourth(p, j, err));
     if (!get_texts(p->sites[0], sizeof p->sites[0], NN_PLAN_MAX_SITES, &p->n_sites, fl_json_member(j, "sites")))
         return missing("sites", err);
-    if (!get_choice(&server, j, "server", server_names, N_ROWS(server_names)))
-        return missing("server", err);
-    if (!get_choice(&schedule, j, "schedule", schedule_names, N_ROWS(schedule_names)))
-        return missing("schedule", err);
-    if (!get_choice(&average, j, "average", average_names, N_ROWS(average_names)))
-        return missing("average", err);
     if (!strategy || strcmp(strategy, "fedavg") != 0)
         return fl_fail(err, FL_EFORMAT, "plan: strategy is not fedavg, the only one there is");
-    if (!fl_json_bool(j, "private", &p->is_private) || !fl_json_bool(j, "mirror", &p->mirror))
-        return missing("private or mirror", err);
-    if (!fl_json_int(j, "noise_variance", &variance) || variance < 0)
-        return missing("noise_variance", err);
-    if (!get_seed(&p->seed, fl_json_text(j, "seed")))
-        return missing("seed", err);
-    p->noise_variance = (uint64_t)variance;
-    p->server = (nn_server_kind)server;
-    p->schedule = (nn_schedule)schedule;
-    p->average = (nn_average)average;
-    return FL_OK;
+    if (!fl_json_bool(j, "private", &p->is_private))
+        return missing("private", err);
+    return get_seed(&p->seed, fl_json_text(j, "seed")) ? FL_OK : missing("seed", err);
 }
 
 static fl_code read_json(nn_plan *p, const fl_json *j, fl_err *err)
 {
     if (!fl_json_is_object(j))
         return fl_fail(err, FL_EFORMAT, "plan: is not an object");
-    int64_t format = 1;
-    if (fl_json_int(j, "format", &format) && (format < 1 || format > FORMAT))
+    int64_t format;
+    if (!fl_json_int(j, "format", &format))
+        return missing("format", err);
+    if (format < 1 || format > FORMAT)
         return fl_fail(err, FL_EFORMAT, "plan: is of format %lld, this version reads 1 to %d", (long long)format,
                        FORMAT);
-    const size_t expected = N_ROWS(counts) + N_ROWS(reals) + N_ROWS(texts) + N_OTHERS + (format > 1 ? N_SECOND : 0) +
-                            (format > 2 ? N_THIRD : 0) + (format > 3 ? N_FOURTH : 0);
+    const size_t expected = N_PLAN + (format > 1 ? N_SECOND : 0) + (format > 2 ? N_THIRD : 0) +
+                            (format > 3 ? N_FOURTH : 0);
     if (fl_json_count(j) != expected)
         return fl_fail(err, FL_EFORMAT, "plan: has %zu members, expected %zu", fl_json_count(j), expected);
-    fl_code rc = read_tables(p, j, err);
-    return rc == FL_OK ? read_others(p, j, err) : rc;
+    if (!get_texts(p->classes[0], sizeof p->classes[0], NN_PLAN_MAX_CLASSES, &p->n_classes,
+                   fl_json_member(j, "classes")))
+        return missing("classes", err);
+    for (uint32_t i = 0; i < p->n_classes; i++)
+        p->class_weights[i] = 1;
+    p->n_phases = 1;
+    if (format > 2)
+        FL_TRY(read_third(p, j, format, err));
+    if (format > 3)
+        FL_TRY(read_fourth(p, j, err));
+    if (format > 1 && !get_second(p, j))
+        return missing("probe or metrics", err);
+    return read_first(p, j, err);
 }
 
 static fl_code check_canonical(nn_plan *p, const char *json, size_t n, fl_err *err)

@@ -4,12 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 
-/* The plan's last phase: phases before it prepare what it learns. */
-static const nn_phase *main_of(const nn_plan *p)
-{
-    return &p->phases[p->n_phases - 1];
-}
-
 static double multiplier(const nn_phase *p)
 {
     return sqrt((double)p->noise_variance) / p->clip_units;
@@ -23,7 +17,7 @@ static double hospitals_of(const nn_plan *p, uint32_t n_hospitals)
 
 double nn_plan_signal(const nn_plan *plan, uint64_t patients, uint32_t n_hospitals)
 {
-    const nn_phase *m = main_of(plan);
+    const nn_phase *m = nn_plan_main(plan);
     if (!plan->is_private)
         return INFINITY;
     const double d = m->n_learned, n = (double)patients, steps = (double)m->rounds * m->local_steps;
@@ -68,7 +62,7 @@ bool nn_plan_warn(fl_buf *out, const nn_plan *plan, uint64_t patients, uint32_t 
         "epsilon %s want about %llu patients: fewer learned weights (fixed features with a linear head), more "
         "patients or a larger epsilon.\n",
         (unsigned long long)patients, hospitals_of(plan, n_hospitals), hospitals_of(plan, n_hospitals) == 1 ? "" : "s",
-        signal, NN_SIGNAL_LEAST, main_of(plan)->n_learned, plan->epsilon,
+        signal, NN_SIGNAL_LEAST, nn_plan_main(plan)->n_learned, plan->epsilon,
         (unsigned long long)rounded(nn_plan_patients_needed(plan, n_hospitals)));
     return true;
 }

@@ -386,28 +386,27 @@ static double value_of(const char *text)
 
 static fl_code set_training(nn_plan *p, const study *s, const char *name, fl_err *err)
 {
+    nn_phase *m = &p->phases[s->n_phases];
     p->rounds = (uint32_t)s->count;
-    p->local_steps = (uint32_t)s->local_steps;
     p->quorum = (uint32_t)s->quorum;
     p->deadline_s = (uint32_t)s->deadline_s;
     p->slot_ms = s->slot_ms == INT64_MIN ? p->deadline_s * 100 : (uint32_t)s->slot_ms;
-    p->local_learning_rate = value_of(s->local_rate);
-    p->server = (nn_server_kind)s->optimiser;
-    p->server_learning_rate = value_of(s->server_rate);
-    p->server_momentum = p->server != NN_SERVER_SGD ? value_of(s->momentum) : 0;
-    p->server_weight_decay = value_of(s->weight_decay);
-    nn_phase *last = &p->phases[s->n_phases];
-    FL_TRY(parse_schedule(last, s->schedule, s->warmup, name, "server", err));
-    p->schedule = last->schedule;
-    p->augmentations = (uint32_t)s->augmentations;
-    p->mirror = s->mirror;
-    p->shift = (uint32_t)s->shift;
-    if (p->augmentations > 1 && !p->mirror && p->shift == 0)
+    m->local_steps = (uint32_t)s->local_steps;
+    m->local_learning_rate = value_of(s->local_rate);
+    m->server = (nn_server_kind)s->optimiser;
+    m->server_learning_rate = value_of(s->server_rate);
+    m->server_momentum = m->server != NN_SERVER_SGD ? value_of(s->momentum) : 0;
+    m->server_weight_decay = value_of(s->weight_decay);
+    FL_TRY(parse_schedule(m, s->schedule, s->warmup, name, "server", err));
+    m->augmentations = (uint32_t)s->augmentations;
+    m->mirror = s->mirror;
+    m->shift = (uint32_t)s->shift;
+    if (m->augmentations > 1 && !m->mirror && m->shift == 0)
         return wrong(err, name, "privacy", "augmentations",
                      "without mirror and shift they would all be the same image");
     if (p->n_sites > 0 && p->quorum > p->n_sites)
         return wrong(err, name, "rounds", "quorum", "is larger than the number of hospitals");
-    return parse_average(&p->average, &p->average_value, s->average, name, "server", err);
+    return parse_average(&m->average, &m->average_value, s->average, name, "server", err);
 }
 
 static fl_code set_labels(nn_plan *p, const study *s, const char *name, fl_err *err)
@@ -472,11 +471,11 @@ static fl_code set_loss(nn_plan *p, nn_phase *phase, const study_phase *s, const
     return FL_OK;
 }
 
-static fl_code set_phase_noise(nn_plan *p, nn_phase *phase, const study_phase *s, const char *name, fl_err *err)
+static fl_code set_phase_noise(const nn_plan *p, nn_phase *phase, const study_phase *s, const char *name, fl_err *err)
 {
     uint64_t micro;
     char text[DP_MICRO_TEXT];
-    const char *rate = strcmp(s->sampling_rate, "auto") == 0 ? p->sampling_rate : s->sampling_rate;
+    const char *rate = strcmp(s->sampling_rate, "auto") == 0 ? nn_plan_main(p)->sampling_rate : s->sampling_rate;
     FL_TRY(plain_decimal(phase->sampling_rate, rate, name, s->section, "sampling_rate", err));
     FL_TRY(plain_decimal(phase->clip_norm, s->clip_norm, name, s->section, "clip_norm", err));
     if (dp_rate_parse(&phase->rate, phase->sampling_rate, err) != FL_OK)
@@ -525,7 +524,6 @@ static uint64_t rounds_with_lost(const nn_plan *p, uint32_t rounds)
 /* Everything of the phases but main; p->rounds becomes the sum. */
 static fl_code set_phases(nn_plan *p, nn_model *m, const study *s, const char *name, fl_err *err)
 {
-    p->n_phases = s->n_phases + 1;
     for (uint32_t i = 0; i < s->n_phases; i++) {
         FL_TRY(set_phase(p, &p->phases[i], m, s, &s->phases[i], name, err));
         p->rounds += p->phases[i].rounds;
@@ -560,7 +558,8 @@ static fl_code set_metrics(nn_plan *p, const study *s, const char *name, fl_err 
 {
     uint64_t micro = 0;
     char text[DP_MICRO_TEXT];
-    snprintf(p->metrics_noise_multiplier, sizeof p->metrics_noise_multiplier, "%s", p->probe > 0 ? "0" : "");
+    snprintf(p->metrics_noise_multiplier, sizeof p->metrics_noise_multiplier, "%s",
+             nn_plan_main(p)->probe > 0 ? "0" : "");
     if (s->metrics_every == 0)
         return FL_OK;
     p->metrics_every = (uint32_t)s->metrics_every;
@@ -569,8 +568,9 @@ static fl_code set_metrics(nn_plan *p, const study *s, const char *name, fl_err 
     if (strcmp(s->metrics_noise, "auto") == 0) {
         dp_filter filter;
         unsigned order;
-        const uint64_t steps = (uint64_t)(p->rounds + p->allowance_rounds) * p->local_steps;
-        fl_code rc = dp_order_for(&order, value_of(p->epsilon), value_of(p->delta), p->rate, steps, err);
+        const nn_phase *m = nn_plan_main(p);
+        const uint64_t steps = (uint64_t)(p->rounds + p->allowance_rounds) * m->local_steps;
+        fl_code rc = dp_order_for(&order, value_of(p->epsilon), value_of(p->delta), m->rate, steps, err);
         if (rc == FL_OK)
             rc = dp_filter_init(&filter, value_of(p->epsilon), value_of(p->delta), order, 1, err);
         if (rc != FL_OK)
@@ -608,6 +608,7 @@ static fl_code solve_noise(nn_plan *p, const study *s, const char *name, fl_err 
 {
     const double epsilon = value_of(p->epsilon), delta = value_of(p->delta);
     const bool is_auto = strcmp(s->noise_multiplier, "auto") == 0;
+    nn_phase *m = &p->phases[p->n_phases - 1];
     uint64_t micro = 0, rounds = (uint64_t)s->count + (is_auto ? p->allowance_rounds : 0);
     uint32_t solved = 0;
     unsigned order = 0;
@@ -615,7 +616,7 @@ static fl_code solve_noise(nn_plan *p, const study *s, const char *name, fl_err 
     const size_t n = list_beside(beside, p, is_auto);
     if (!is_auto)
         FL_TRY(take_micro(&micro, s->noise_multiplier, name, "privacy", err));
-    fl_code rc = dp_solve_noise_beside(&solved, &order, epsilon, delta, p->rate, rounds * p->local_steps, beside, n,
+    fl_code rc = dp_solve_noise_beside(&solved, &order, epsilon, delta, m->rate, rounds * m->local_steps, beside, n,
                                        err);
     if (rc != FL_OK)
         return fl_fail_in(err, "%s: [privacy] noise_multiplier", name);
@@ -623,10 +624,10 @@ static fl_code solve_noise(nn_plan *p, const study *s, const char *name, fl_err 
         micro = solved;
     char text[DP_MICRO_TEXT];
     dp_micro_text(text, micro);
-    snprintf(p->noise_multiplier, sizeof p->noise_multiplier, "%s", text);
+    snprintf(m->noise_multiplier, sizeof m->noise_multiplier, "%s", text);
     p->renyi_order = order;
-    p->noise_variance = dp_variance_for((uint32_t)micro, p->clip_units);
-    if (p->noise_variance == 0)
+    m->noise_variance = dp_variance_for((uint32_t)micro, m->clip_units);
+    if (m->noise_variance == 0)
         return wrong(err, name, "privacy", "clip_units", "is too large for this noise: the variance passes 2^56");
     return FL_OK;
 }
@@ -634,11 +635,12 @@ static fl_code solve_noise(nn_plan *p, const study *s, const char *name, fl_err 
 static fl_code set_terms(nn_plan *p, const study *s, const char *name, fl_err *err)
 {
     const char *clip = strcmp(s->clip_norm, "auto") == 0 ? "0.2" : s->clip_norm;
+    nn_phase *m = &p->phases[p->n_phases - 1];
     FL_TRY(plain_decimal(p->epsilon, s->epsilon, name, "privacy", "epsilon", err));
     FL_TRY(plain_decimal(p->delta, s->delta, name, "privacy", "delta", err));
-    FL_TRY(plain_decimal(p->sampling_rate, s->sampling_rate, name, "privacy", "sampling_rate", err));
-    FL_TRY(plain_decimal(p->clip_norm, clip, name, "privacy", "clip_norm", err));
-    if (dp_rate_parse(&p->rate, p->sampling_rate, err) != FL_OK)
+    FL_TRY(plain_decimal(m->sampling_rate, s->sampling_rate, name, "privacy", "sampling_rate", err));
+    FL_TRY(plain_decimal(m->clip_norm, clip, name, "privacy", "clip_norm", err));
+    if (dp_rate_parse(&m->rate, m->sampling_rate, err) != FL_OK)
         return fl_fail_in(err, "%s: [privacy] sampling_rate", name);
     p->is_private = true;
     p->allowance_rounds = p->rounds / 20 > 1 ? p->rounds / 20 : 1;
@@ -649,20 +651,19 @@ static fl_code set_terms(nn_plan *p, const study *s, const char *name, fl_err *e
 
 static fl_code set_privacy(nn_plan *p, nn_model *m, const study *s, const char *name, fl_err *err)
 {
+    p->n_phases = s->n_phases + 1;
+    nn_phase *last = &p->phases[s->n_phases];
     FL_TRY(set_terms(p, s, name, err));
     FL_TRY(set_phases(p, m, s, name, err));
-    nn_phase *last = &p->phases[p->n_phases - 1];
     memcpy(last->learn, s->learn, sizeof last->learn);
     last->loss = p->multi ? NN_LOSS_BINARY : NN_LOSS_SOFTMAX;
     last->clipping = (nn_clipping)s->clipping;
     if (set_aim(p, last, m, s->clip_units, s, err) != FL_OK)
         return fl_fail_in(err, "%s: [model] learn", name);
-    p->clip_units = last->clip_units;
-    p->probe = last->probe;
     FL_TRY(set_metrics(p, s, name, err));
     FL_TRY(solve_noise(p, s, name, err));
+    last->update_bits = nn_phase_update_bits(last);
     nn_plan_settle(p);
-    p->update_bits = nn_phase_update_bits(last);
     return FL_OK;
 }
 

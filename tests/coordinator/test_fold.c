@@ -87,7 +87,8 @@ static void one_update_is_the_identity(void **state)
     fl_buf_fini(&packed);
     double largest = 0;
     for (size_t i = 0; i < w->plan.n_weights; i++) {
-        const double moved = w->plan.local_learning_rate * nn_plan_grid(&w->plan) * (double)u[i] / (0.1 * 100);
+        const double moved = w->plan.phases[0].local_learning_rate * nn_phase_grid(nn_plan_main(&w->plan)) *
+                             (double)u[i] / (0.1 * 100);
         assert_true(fabs((before[i] - moved) - after[i]) <= 1e-6 * (fabs(moved) + fabs(before[i])) + 1e-12);
         largest = fmax(largest, fabs(moved));
     }
@@ -116,7 +117,8 @@ static void weights_are_the_declared_patients(void **state)
     }
     read_model(w, after, 1);
     for (size_t k = 0; k < w->plan.n_weights; k++) {
-        const double moved = w->plan.local_learning_rate * nn_plan_grid(&w->plan) * (double)sum[k] / (0.1 * 450);
+        const double moved = w->plan.phases[0].local_learning_rate * nn_phase_grid(nn_plan_main(&w->plan)) *
+                             (double)sum[k] / (0.1 * 450);
         assert_true(fabs((before[k] - moved) - after[k]) <= 1e-6 * (fabs(moved) + fabs(before[k])) + 1e-12);
     }
     drop(w);

@@ -213,17 +213,18 @@ static hospital *open_hospital(uint32_t side, uint32_t classes, const char *rate
                         .height = side,
                         .width = side,
                         .rounds = 1,
-                        .local_steps = steps,
-                        .local_learning_rate = 1e-9,
                         .is_private = true,
-                        .clip_units = UNITS,
-                        .noise_variance = (uint64_t)(sigma * UNITS * sigma * UNITS),
-                        .augmentations = 1,
-                        .n_weights = side * side * classes};
+                        .n_weights = side * side * classes,
+                        .n_phases = 1,
+                        .phases = {{.local_steps = steps,
+                                    .local_learning_rate = 1e-9,
+                                    .clip_units = UNITS,
+                                    .noise_variance = (uint64_t)(sigma * UNITS * sigma * UNITS),
+                                    .augmentations = 1}}};
     assert_int_equal(dp_noised_create(&h->u, h->plan.n_weights, &err), FL_OK);
     strcpy(h->plan.spec, "linear classes nobias");
-    strcpy(h->plan.clip_norm, "1");
-    assert_int_equal(dp_rate_parse(&h->plan.rate, rate, &err), FL_OK);
+    strcpy(h->plan.phases[0].clip_norm, "1");
+    assert_int_equal(dp_rate_parse(&h->plan.phases[0].rate, rate, &err), FL_OK);
     assert_int_equal(nn_dataset_init(&h->data, 1, side, side, &err), FL_OK);
     assert_int_equal(fl_pool_create(&h->pool, 1, &err), FL_OK);
     fl_csprng_init(&h->r);
@@ -287,7 +288,7 @@ static bool noise_is_what_the_ledger_says(uint32_t steps)
     const int64_t *u = release(h);
     for (size_t i = 0; i < 8192; i++)
         values[i] = (double)u[i];
-    bool is_sound = is_variance(values, 8192, steps * (double)h->plan.noise_variance);
+    bool is_sound = is_variance(values, 8192, steps * (double)h->plan.phases[0].noise_variance);
     close_hospital(h);
     return is_sound;
 }
@@ -308,7 +309,7 @@ static bool noise_does_not_grow_with_patients(void)
         for (size_t i = 0; i < 8192; i++)
             values[i] -= z[i];
     }
-    bool is_sound = is_variance(values, 8192, (double)h->plan.noise_variance);
+    bool is_sound = is_variance(values, 8192, (double)h->plan.phases[0].noise_variance);
     close_hospital(h);
     return is_sound;
 }
@@ -344,8 +345,8 @@ static bool rounds_share_no_noise(void)
         sum[i] += (double)u[i];
         difference[i] -= (double)u[i];
     }
-    bool is_sound = is_variance(sum, 8192, 2 * (double)h->plan.noise_variance) &&
-                    is_variance(difference, 8192, 2 * (double)h->plan.noise_variance);
+    bool is_sound = is_variance(sum, 8192, 2 * (double)h->plan.phases[0].noise_variance) &&
+                    is_variance(difference, 8192, 2 * (double)h->plan.phases[0].noise_variance);
     close_hospital(h);
     return is_sound;
 }
@@ -454,8 +455,8 @@ static bool local_step_knows_nothing_of_the_data(void)
     for (int with = 0; with < 2; with++) {
         hospital *h = open_hospital(8, 2, "1", 1, 2);
         h->plan.is_private = false;
-        h->plan.noise_variance = 0;
-        h->plan.local_learning_rate = 1;
+        h->plan.phases[0].noise_variance = 0;
+        h->plan.phases[0].local_learning_rate = 1;
         for (uint32_t p = 0; p < 20 + 3 * (uint32_t)with; p++)
             admit(h, p < 20 ? 1.0f : NAN, p, p % 2, 1);
         n_real_patients = h->data.n_patients;
@@ -584,7 +585,7 @@ static void a_vector_that_stays_too_long_leaves_the_sum_to_the_bit(void **state)
         for (int attempts = 0; attempts <= 4; attempts += 2) { /* 0: the first patient is not there at all */
             hospital *h = open_hospital(8, 2, "1", 1, 1);
             h->plan.is_private = false;
-            h->plan.noise_variance = 0;
+            h->plan.phases[0].noise_variance = 0;
             for (uint32_t p = attempts == 0 ? 1 : 0; p < 9; p++)
                 admit(h, LOUD, p, p % 2, 1);
             n_refused = attempts;
@@ -607,8 +608,8 @@ static void a_sum_that_needs_64_bits_is_exact(void **state)
     for (uint32_t n = 1; n <= 9; n += 8) {
         hospital *h = open_hospital(8, 2, "1", 1, 1);
         h->plan.is_private = false;
-        h->plan.noise_variance = 0;
-        h->plan.clip_units = DP_CLIP_UNITS_MAX;
+        h->plan.phases[0].noise_variance = 0;
+        h->plan.phases[0].clip_units = DP_CLIP_UNITS_MAX;
         for (uint32_t p = 0; p < n; p++)
             admit(h, LOUD, 3, 1, 1);
         const int64_t *u = release(h);

@@ -25,21 +25,22 @@ static nn_plan a_plan(void)
                  .height = SIDE,
                  .width = SIDE,
                  .rounds = 4,
-                 .local_steps = 1,
-                 .local_learning_rate = 0.5,
-                 .server_learning_rate = 1,
                  .is_private = true,
-                 .clip_units = 4096,
-                 .noise_variance = 4096u * 4096u,
-                 .augmentations = 2,
-                 .mirror = true,
-                 .shift = 2,
-                 .seed = 11};
+                 .seed = 11,
+                 .n_phases = 1,
+                 .phases = {{.local_steps = 1,
+                             .local_learning_rate = 0.5,
+                             .server_learning_rate = 1,
+                             .clip_units = 4096,
+                             .noise_variance = 4096u * 4096u,
+                             .augmentations = 2,
+                             .mirror = true,
+                             .shift = 2}}};
     fl_err err;
     nn_model *m;
     strcpy(p.spec, spec);
-    strcpy(p.clip_norm, "0.5");
-    assert_int_equal(dp_rate_parse(&p.rate, "1", &err), FL_OK);
+    strcpy(p.phases[0].clip_norm, "0.5");
+    assert_int_equal(dp_rate_parse(&p.phases[0].rate, "1", &err), FL_OK);
     assert_int_equal(nn_model_create(&m, p.spec, 1, SIDE, SIDE, 2, &err), FL_OK);
     p.n_weights = (uint32_t)nn_model_n_weights(m);
     nn_model_destroy(m);
@@ -104,9 +105,9 @@ static void update(nn_trainer *t, const nn_plan *p, int64_t *u, const float *w, 
     fl_err err;
     dp_noised *v;
     fl_csprng_init(&r);
-    assert_int_equal(dp_noised_create(&v, p->n_weights + p->probe, &err), FL_OK);
+    assert_int_equal(dp_noised_create(&v, p->n_weights + p->phases[0].probe, &err), FL_OK);
     assert_int_equal(nn_trainer_update(t, v, w, declared, round, &r, NULL, &err), FL_OK);
-    assert_int_equal(dp_noised_draws(v), p->is_private ? p->local_steps : 0);
+    assert_int_equal(dp_noised_draws(v), p->is_private ? p->phases[0].local_steps : 0);
     memcpy(u, dp_noised_values(v), dp_noised_size(v) * sizeof *u);
     dp_noised_destroy(v);
     fl_csprng_fini(&r);
@@ -216,11 +217,12 @@ static void an_update_is_the_exact_sum_of_the_patients(void **state)
     static int32_t z[2000];
     static int64_t u[2000], naive[2000];
     p.is_private = false;
-    p.noise_variance = 0;
+    p.phases[0].noise_variance = 0;
     some_weights(w, p.n_weights, 2);
     for (unsigned i = 0; i < 6; i++) {
         const unsigned threads = 1 + i % 3;
-        p.clip_units = i < 3 ? p.clip_units : DP_CLIP_UNITS_MAX / 2; /* three patients may be added up in 32 bits */
+        p.phases[0].clip_units = i < 3 ? p.phases[0].clip_units
+                                       : DP_CLIP_UNITS_MAX / 2; /* three patients may be added up in 32 bits */
         fl_pool *pool = a_pool(threads);
         nn_trainer *t = a_trainer(&p, &d, pool);
         memset(naive, 0, sizeof naive);
@@ -231,7 +233,7 @@ static void an_update_is_the_exact_sum_of_the_patients(void **state)
                 naive[j] += z[j];
                 squares += (unsigned __int128)((int64_t)z[j] * z[j]);
             }
-            assert_true(squares <= (unsigned __int128)p.clip_units * p.clip_units);
+            assert_true(squares <= (unsigned __int128)p.phases[0].clip_units * p.phases[0].clip_units);
         }
         update(t, &p, u, w, 13, 1);
         assert_memory_equal(u, naive, p.n_weights * sizeof *u);
@@ -256,12 +258,12 @@ static void without_noise_and_clip_it_is_plain_sgd(void **state)
     fl_pool *pool = a_pool(1);
     fl_err err;
     nn_workspace *ws;
-    p.is_private = p.mirror = false;
-    p.shift = 0;
-    p.augmentations = 1;
-    p.local_steps = 2;
-    p.clip_units = 1u << 30; /* a fine grid under a clip that clips nothing */
-    strcpy(p.clip_norm, "1000");
+    p.is_private = p.phases[0].mirror = false;
+    p.phases[0].shift = 0;
+    p.phases[0].augmentations = 1;
+    p.phases[0].local_steps = 2;
+    p.phases[0].clip_units = 1u << 30; /* a fine grid under a clip that clips nothing */
+    strcpy(p.phases[0].clip_norm, "1000");
     nn_trainer *t = a_trainer(&p, &d, pool);
     assert_int_equal(nn_workspace_create(&ws, nn_trainer_model(t), &err), FL_OK);
     some_weights(w, p.n_weights, 3);
@@ -279,7 +281,7 @@ static void without_noise_and_clip_it_is_plain_sgd(void **state)
     }
     update(t, &p, u, w, 4, 0);
     for (uint32_t j = 0; j < p.n_weights; j++) {
-        double ours = w[j] - 0.5 * nn_plan_grid(&p) * (double)u[j] / 4;
+        double ours = w[j] - 0.5 * nn_phase_grid(&p.phases[0]) * (double)u[j] / 4;
         assert_true(fabs(ours - plain[j]) < 2e-6);
     }
     nn_workspace_destroy(ws);
@@ -300,11 +302,11 @@ static void a_patients_gradient_is_the_mean_over_images(void **state)
     fl_pool *pool = a_pool(1);
     fl_err err;
     nn_workspace *ws;
-    p.mirror = false;
-    p.shift = 0;
-    p.augmentations = 1;
-    strcpy(p.clip_norm, "100");
-    p.clip_units = 1u << 28;
+    p.phases[0].mirror = false;
+    p.phases[0].shift = 0;
+    p.phases[0].augmentations = 1;
+    strcpy(p.phases[0].clip_norm, "100");
+    p.phases[0].clip_units = 1u << 28;
     nn_trainer *t = a_trainer(&p, &d, pool);
     assert_int_equal(nn_workspace_create(&ws, nn_trainer_model(t), &err), FL_OK);
     some_weights(w, p.n_weights, 4);
@@ -315,7 +317,7 @@ static void a_patients_gradient_is_the_mean_over_images(void **state)
     }
     nn_patient_units(t, z, 0, w, 0, 0, 0);
     for (uint32_t j = 0; j < p.n_weights; j++)
-        assert_true(fabs(z[j] * nn_plan_grid(&p) - mean[j]) < 1e-5);
+        assert_true(fabs(z[j] * nn_phase_grid(&p.phases[0]) - mean[j]) < 1e-5);
     nn_workspace_destroy(ws);
     nn_trainer_destroy(t);
     fl_pool_destroy(pool);
@@ -360,7 +362,7 @@ static void augmentation_follows_patient_round_and_step_and_nothing_else(void **
  * happens once in 1e11. */
 static void expect_pure_noise(const nn_plan *p, const int64_t *u, double steps)
 {
-    double squares = 0, expected = steps * (double)p->noise_variance;
+    double squares = 0, expected = steps * (double)p->phases[0].noise_variance;
     for (uint32_t i = 0; i < p->n_weights; i++)
         squares += (double)u[i] * (double)u[i];
     assert_true(p->n_weights > 300);
@@ -375,7 +377,7 @@ static void an_empty_data_set_releases_noise_of_the_same_size(void **state)
     static float w[2000];
     static int64_t u[2000], again[2000];
     fl_pool *pool = a_pool(2);
-    p.local_steps = 3;
+    p.phases[0].local_steps = 3;
     nn_trainer *t = a_trainer(&p, &d, pool);
     update(t, &p, u, w, 100, 0);
     expect_pure_noise(&p, u, 3);
@@ -429,7 +431,7 @@ static void sampling_takes_each_patient_with_its_probability(void **state)
         add_patient(&d, 3); /* all alike, so that the sum counts them */
     p.is_private = false;
     some_weights(w, p.n_weights, 7);
-    assert_int_equal(dp_rate_parse(&p.rate, "0.5", &err), FL_OK);
+    assert_int_equal(dp_rate_parse(&p.phases[0].rate, "0.5", &err), FL_OK);
     nn_trainer *t = a_trainer(&p, &d, pool);
     nn_patient_units(t, z, 0, w, 0, 0, 0);
     uint32_t at = 0;
@@ -567,13 +569,13 @@ static void the_probe_holds_noise_and_no_patient(void **state)
     nn_dataset d = a_dataset(patients, 10);
     static float w[2000];
     static int64_t u[6000];
-    p.probe = PROBE;
-    p.local_steps = 3;
+    p.phases[0].probe = PROBE;
+    p.phases[0].local_steps = 3;
     some_weights(w, p.n_weights, 2);
     fl_pool *pool = a_pool(2);
     nn_trainer *t = a_trainer(&p, &d, pool);
     update(t, &p, u, w, 10, 1);
-    double squares = 0, expected = PROBE * 3.0 * (double)p.noise_variance;
+    double squares = 0, expected = PROBE * 3.0 * (double)p.phases[0].noise_variance;
     for (uint32_t i = 0; i < PROBE; i++)
         squares += (double)u[p.n_weights + i] * (double)u[p.n_weights + i];
     /* chi-square with 4000 degrees of freedom: its relative standard deviation is 0.0224, so 0.16 is 7 of them, < 1e-10 */
@@ -581,7 +583,7 @@ static void the_probe_holds_noise_and_no_patient(void **state)
     nn_trainer_destroy(t);
 
     p.is_private = false;
-    p.noise_variance = 0;
+    p.phases[0].noise_variance = 0;
     t = a_trainer(&p, &d, pool);
     update(t, &p, u, w, 10, 1);
     for (uint32_t i = 0; i < PROBE; i++)

@@ -119,14 +119,12 @@ static void a_model_too_large_for_memory_is_refused_with_the_figures(void **stat
                   .height = 64,
                   .width = 64,
                   .rounds = 1,
-                  .local_steps = 1,
-                  .local_learning_rate = 1,
-                  .clip_units = 1 << 20,
-                  .augmentations = 1,
-                  .n_weights = 4096 * 32000 + 64000};
+                  .n_weights = 4096 * 32000 + 64000,
+                  .n_phases = 1,
+                  .phases = {{.local_steps = 1, .local_learning_rate = 1, .clip_units = 1 << 20, .augmentations = 1}}};
     strcpy(p.spec, "linear 32000 nobias\nlinear classes nobias");
-    strcpy(p.clip_norm, "1");
-    assert_ok(dp_rate_parse(&p.rate, "1", &err), err);
+    strcpy(p.phases[0].clip_norm, "1");
+    assert_ok(dp_rate_parse(&p.phases[0].rate, "1", &err), err);
     assert_ok(fl_pool_create(&pool, 64, &err), err);
     assert_int_equal(nn_trainer_create(&t, &p, &d, pool, &err), FL_EREFUSED);
     assert_null(t);

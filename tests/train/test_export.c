@@ -35,9 +35,9 @@ static int make(void **state)
     strcpy(p->architecture, "file:small");
     strcpy(p->delta, "0.00001");
     strcpy(p->epsilon, "8");
-    strcpy(p->sampling_rate, "0.1");
-    strcpy(p->noise_multiplier, "1.25");
-    strcpy(p->clip_norm, "0.2");
+    strcpy(p->phases[0].sampling_rate, "0.1");
+    strcpy(p->phases[0].noise_multiplier, "1.25");
+    strcpy(p->phases[0].clip_norm, "0.2");
     p->channels = 1, p->height = p->width = 8, p->n_classes = 2, p->n_weights = 178, p->rounds = 20;
     p->is_private = true;
     nn_plan_settle(p);

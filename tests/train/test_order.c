@@ -100,7 +100,7 @@ static void run(unsigned threads, const atomic_bool *cancel, fl_code expected, n
     a_dataset(&d);
     assert_ok(fl_pool_create(&pool, threads, &err), err);
     assert_ok(nn_trainer_create(&t, p, &d, pool, &err), err);
-    assert_ok(dp_noised_create(&u, p->n_weights + p->probe, &err), err);
+    assert_ok(dp_noised_create(&u, p->n_weights + p->phases[0].probe, &err), err);
     float *w = calloc(p->n_weights, sizeof *w);
     assert_non_null(w);
     fl_rng_init(&rng, 7, threads);
@@ -115,7 +115,7 @@ static void run(unsigned threads, const atomic_bool *cancel, fl_code expected, n
         if (wipes[i].at == (const uint8_t *)dp_noised_values(u))
             continue; /* what is released */
         all += wipes[i].n;
-        noise_is_gone |= wipes[i].n == (p->n_weights + p->probe) * sizeof(int64_t);
+        noise_is_gone |= wipes[i].n == (p->n_weights + p->phases[0].probe) * sizeof(int64_t);
         for (size_t k = 0; k < wipes[i].n; k++)
             assert_int_equal(wipes[i].at[k], 0);
     }
@@ -125,7 +125,7 @@ static void run(unsigned threads, const atomic_bool *cancel, fl_code expected, n
     for (size_t i = 0; i < dp_noised_size(u); i++)
         is_zero &= dp_noised_values(u)[i] == 0;
     assert_int_equal(is_zero, expected != FL_OK);
-    assert_int_equal(dp_noised_draws(u), expected == FL_OK ? p->local_steps : 0);
+    assert_int_equal(dp_noised_draws(u), expected == FL_OK ? p->phases[0].local_steps : 0);
     free(w);
     dp_noised_destroy(u);
     nn_trainer_destroy(t);
@@ -141,7 +141,7 @@ static void all_noise_of_a_step_is_drawn_before_its_patients(void **state)
     for (unsigned threads = 1; threads <= 3; threads++) {
         nn_plan p;
         run(threads, NULL, FL_OK, &p);
-        size_t n_blocks = (p.n_weights + p.probe + DP_NOISE_BLOCK - 1) / DP_NOISE_BLOCK;
+        size_t n_blocks = (p.n_weights + p.phases[0].probe + DP_NOISE_BLOCK - 1) / DP_NOISE_BLOCK;
         const char *at = events;
         assert_true(n_blocks >= 1);
         for (int step = 0; step < 3; step++) {
@@ -151,7 +151,7 @@ static void all_noise_of_a_step_is_drawn_before_its_patients(void **state)
             at += PATIENTS;
         }
         assert_string_equal(at, "");
-        assert_int_equal(n_drawn, 3 * (p.n_weights + p.probe));
+        assert_int_equal(n_drawn, 3 * (p.n_weights + p.phases[0].probe));
     }
 }
 

@@ -1,4 +1,5 @@
 /* Studies to plans, plans to canonical JSON and back, what is refused and with which words. */
+#include "base/encode.h"
 #include "privacy/budget.h"
 #include "privacy/rdp.h"
 #include "train/counts.h"
@@ -59,27 +60,29 @@ static void every_auto_becomes_a_number(void **state)
     (void)state;
     nn_plan p = from(study);
     assert_string_equal(p.delta, "0.00001");
-    assert_string_equal(p.sampling_rate, "0.5");
-    assert_true(p.rate == DP_RATE_ONE / 2);
+    assert_string_equal(p.phases[0].sampling_rate, "0.5");
+    assert_true(p.phases[0].rate == DP_RATE_ONE / 2);
     assert_int_equal(p.allowance_rounds, 3);
-    assert_true(p.clip_units >= 64 * sqrt(p.n_weights) && p.clip_units < 128 * sqrt(p.n_weights));
-    assert_int_equal(p.local_steps, 1);
-    assert_true(p.is_private && p.mirror && p.server == NN_SERVER_MOMENTUM && p.average == NN_AVERAGE_TAIL);
-    assert_true(p.server_momentum == 0.9 && p.average_value == 0.5 && p.server_learning_rate == 12.5);
-    assert_true(fabs(nn_plan_grid(&p) * p.clip_units - 0.2) < 1e-15);
+    assert_true(p.phases[0].clip_units >= 64 * sqrt(p.n_weights) && p.phases[0].clip_units < 128 * sqrt(p.n_weights));
+    assert_int_equal(p.phases[0].local_steps, 1);
+    assert_true(p.is_private && p.phases[0].mirror && p.phases[0].server == NN_SERVER_MOMENTUM &&
+                p.phases[0].average == NN_AVERAGE_TAIL);
+    assert_true(p.phases[0].server_momentum == 0.9 && p.phases[0].average_value == 0.5 &&
+                p.phases[0].server_learning_rate == 12.5);
+    assert_true(fabs(nn_phase_grid(&p.phases[0]) * p.phases[0].clip_units - 0.2) < 1e-15);
     /* the noise is enough for the rounds and the allowance, and a millionth less would not be */
     uint64_t micro;
-    assert_true(dp_micro_parse(&micro, p.noise_multiplier));
-    assert_int_equal(p.noise_variance, dp_variance_for((uint32_t)micro, p.clip_units));
+    assert_true(dp_micro_parse(&micro, p.phases[0].noise_multiplier));
+    assert_int_equal(p.phases[0].noise_variance, dp_variance_for((uint32_t)micro, p.phases[0].clip_units));
     dp_segment s = {0.5, (double)micro / 1e6, 63};
     assert_true(dp_epsilon_rdp(&s, 1, 1e-5, NULL) <= 8.0);
     s.sigma -= 2e-6;
     assert_true(dp_epsilon_rdp(&s, 1, 1e-5, NULL) > 8.0 - 1e-4);
-    assert_int_equal(p.probe, p.n_weights / 4 < 4096 ? (p.n_weights + 3) / 4 : 4096);
-    assert_int_equal(nn_plan_update(&p, 1).coordinates, p.n_weights + p.probe);
+    assert_int_equal(p.phases[0].probe, p.n_weights / 4 < 4096 ? (p.n_weights + 3) / 4 : 4096);
+    assert_int_equal(nn_plan_update(&p, 1).coordinates, p.n_weights + p.phases[0].probe);
     /* the width holds the noise and two thousand patients who agree */
-    double need = 12 * sqrt((double)p.noise_variance) + 2000.0 * p.clip_units;
-    assert_true(need < ldexp(1, (int)p.update_bits - 1));
+    double need = 12 * sqrt((double)p.phases[0].noise_variance) + 2000.0 * p.phases[0].clip_units;
+    assert_true(need < ldexp(1, (int)p.phases[0].update_bits - 1));
 }
 
 static void the_seed_is_the_studys_text_or_its_own_key(void **state)
@@ -387,6 +390,48 @@ static void schedules_that_cannot_be_are_refused_in_words(void **state)
     refused_study("[model]\n", "pretrained_channels = mean", "one of sum|refuse");
 }
 
+static void read_corpus(char text[20000], const char *name, const char *ending)
+{
+    char path[4096];
+    snprintf(path, sizeof path, CORDON_SOURCE_DIR "/fuzz/corpus/plan/%s.%s", name, ending);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    text[fread(text, 1, 19999, f)] = '\0';
+    fclose(f);
+}
+
+/* One of each format, as the program wrote it when that format was new. Studies that run have these hashes in ledgers. */
+static void plans_of_older_programs_keep_text_and_hash(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *hash;
+        bool from_study; /* the study beside it still gives it: the others had no probe */
+    } plans[] = {
+        {"chest", "5aa8b31154140a5be43e1f1befdf21a79f65999f35895ab64805f02ec5d8184c", false},
+        {"phantom", "22cef83a9960758ef090694f5164f0184f0a584f198c3efb6a256ee7a5056433", false},
+        {"phases", "3f127a15071d26d5ccf3168dab56bd650fd6faefe4e8d2c1da1600ebc1625daf", true},
+        {"schedules", "33e6ce8fa66fbff26234f6c108f7ada3ebef4737e14b42ff806fbd5d10691c69", true},
+    };
+    for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
+        char json[20000], ini[20000], hex[2 * FL_HASH_SIZE + 1];
+        nn_plan p;
+        fl_err err;
+        read_corpus(json, plans[i].name, "json");
+        if (nn_plan_parse(&p, json, strlen(json), &err) != FL_OK)
+            fail_msg("%s: %s", plans[i].name, err.text);
+        fl_hex_encode(hex, p.hash.bytes, FL_HASH_SIZE);
+        assert_string_equal(hex, plans[i].hash);
+        if (!plans[i].from_study)
+            continue;
+        read_corpus(ini, plans[i].name, "ini");
+        p = from(ini);
+        fl_buf text = json_of(&p);
+        assert_string_equal((char *)text.bytes, json);
+        fl_buf_fini(&text);
+    }
+}
+
 static void a_spec_may_come_from_a_file_beside_the_study(void **state)
 {
     (void)state;
@@ -427,7 +472,7 @@ static void words_tell_the_cost_and_warn_of_too_many_weights(void **state)
     const char *text = fl_buf_text(&words), *at = strstr(text, "costs epsilon ");
     assert_non_null(at);
     double epsilon = atof(at + strlen("costs epsilon "));
-    dp_segment s = {0.5, sqrt((double)p.noise_variance) / p.clip_units, 60};
+    dp_segment s = {0.5, sqrt((double)p.phases[0].noise_variance) / p.phases[0].clip_units, 60};
     assert_true(fabs(epsilon - dp_epsilon_rdp(&s, 1, 1e-5, NULL)) < 0.02 && epsilon < 8);
     assert_null(strstr(text, "WARNING"));
     assert_non_null(strstr(text, "All hospitals together want about "));
@@ -445,7 +490,7 @@ static void words_tell_the_cost_and_warn_of_too_many_weights(void **state)
     fl_hash before = p.hash;
     assert_int_equal(nn_plan_drop_privacy(&p, &err), FL_OK);
     assert_memory_not_equal(&before, &p.hash, sizeof before);
-    assert_true(!p.is_private && p.noise_variance == 0);
+    assert_true(!p.is_private && p.phases[0].noise_variance == 0);
     fl_buf_clear(&words);
     nn_plan_explain(&words, &p);
     assert_non_null(strstr(fl_buf_text(&words), "NO PRIVACY"));
@@ -516,14 +561,14 @@ static void phases_have_terms_of_their_own(void **state)
     assert_true(fabs(nn_phase_grid(c) * c->clip_units - 1) < 1e-12);
     /* the noise of the main part is solved for what the centring leaves, with one of it lost */
     uint64_t micro;
-    assert_true(dp_micro_parse(&micro, p.noise_multiplier));
+    assert_true(dp_micro_parse(&micro, p.phases[1].noise_multiplier));
     dp_segment all[] = {{0.5, (double)micro / 1e6, 63}, {1, 4, 2}};
     assert_true(dp_epsilon_rdp(all, 2, 1e-5, NULL) <= 8);
     all[0].sigma -= 2e-6;
     assert_true(dp_epsilon_rdp(all, 2, 1e-5, NULL) > 8 - 1e-4);
     const nn_plan alone = from(phased(""));
     uint64_t without;
-    assert_true(dp_micro_parse(&without, alone.noise_multiplier) && without < micro);
+    assert_true(dp_micro_parse(&without, alone.phases[0].noise_multiplier) && without < micro);
 }
 
 static void a_plan_with_phases_survives_its_json(void **state)
@@ -653,8 +698,8 @@ static void numbers_may_have_exponents(void **state)
     snprintf(text, sizeof text, "[study]\nseed = %llu\n%.*sclip_norm = 2e-1%s", (unsigned long long)(plain.seed >> 12),
              (int)(at - study - strlen("[study]\n")), study + strlen("[study]\n"), at + strlen("clip_norm = 0.2"));
     const nn_plan p = from(text);
-    assert_string_equal(p.clip_norm, "0.2");
-    assert_string_equal(p.noise_multiplier, plain.noise_multiplier);
+    assert_string_equal(p.phases[0].clip_norm, "0.2");
+    assert_string_equal(p.phases[0].noise_multiplier, plain.phases[0].noise_multiplier);
 }
 
 static void the_sample_names_every_key(void **state)
@@ -706,7 +751,8 @@ static void metrics_are_paid_from_the_same_budget(void **state)
     assert_int_equal(nn_plan_update(&p, 1).cells, 34);
     assert_int_equal(nn_plan_update(&p, 2).cells, 0);
     uint64_t with, without, counts;
-    assert_true(dp_micro_parse(&with, p.noise_multiplier) && dp_micro_parse(&without, off.noise_multiplier) &&
+    assert_true(dp_micro_parse(&with, p.phases[0].noise_multiplier) &&
+                dp_micro_parse(&without, off.phases[0].noise_multiplier) &&
                 dp_micro_parse(&counts, p.metrics_noise_multiplier));
     assert_true(with > without); /* a tenth of the budget is dear, and no more than a tenth */
     assert_true((double)with < 1.1 * (double)without);
@@ -764,6 +810,7 @@ int main(void)
         cmocka_unit_test(studies_that_ask_for_what_is_not_there_are_refused_in_words),
         cmocka_unit_test(schedules_stand_in_the_plan_when_there_are_some),
         cmocka_unit_test(schedules_that_cannot_be_are_refused_in_words),
+        cmocka_unit_test(plans_of_older_programs_keep_text_and_hash),
         cmocka_unit_test(a_spec_may_come_from_a_file_beside_the_study),
         cmocka_unit_test(words_tell_the_cost_and_warn_of_too_many_weights),
         cmocka_unit_test(the_sample_names_every_key),

@@ -19,19 +19,20 @@ static nn_plan a_plan(void)
                  .width = 8,
                  .n_weights = 130,
                  .rounds = 8,
-                 .local_steps = 1,
-                 .local_learning_rate = 0.5,
-                 .server = NN_SERVER_MOMENTUM,
-                 .server_learning_rate = 3,
-                 .server_momentum = 0.8,
-                 .server_weight_decay = 0.01,
-                 .clip_units = 1000,
                  .seed = 3,
-                 .hash = {{1, 2, 3}}};
+                 .hash = {{1, 2, 3}},
+                 .n_phases = 1,
+                 .phases = {{.local_steps = 1,
+                             .local_learning_rate = 0.5,
+                             .server = NN_SERVER_MOMENTUM,
+                             .server_learning_rate = 3,
+                             .server_momentum = 0.8,
+                             .server_weight_decay = 0.01,
+                             .clip_units = 1000}}};
     fl_err err;
     strcpy(p.spec, "linear classes");
-    strcpy(p.clip_norm, "0.5");
-    assert_int_equal(dp_rate_parse(&p.rate, "0.25", &err), FL_OK);
+    strcpy(p.phases[0].clip_norm, "0.5");
+    assert_int_equal(dp_rate_parse(&p.phases[0].rate, "0.25", &err), FL_OK);
     return p;
 }
 
@@ -66,8 +67,8 @@ static void the_step_is_its_formula(void **state)
     (void)state;
     for (int variant = 0; variant < 4; variant++) {
         nn_plan p = a_plan();
-        p.server = variant & 1 ? NN_SERVER_SGD : NN_SERVER_MOMENTUM;
-        p.schedule = variant & 2 ? NN_SCHEDULE_COSINE : NN_SCHEDULE_CONSTANT;
+        p.phases[0].server = variant & 1 ? NN_SERVER_SGD : NN_SERVER_MOMENTUM;
+        p.phases[0].schedule = variant & 2 ? NN_SCHEDULE_COSINE : NN_SCHEDULE_CONSTANT;
         nn_server s = a_server(&p);
         double w[130], m[130] = {0};
         int64_t sum[130];
@@ -92,8 +93,8 @@ static void the_step_is_its_formula(void **state)
 /* One weight, gradient 1 in every round: it falls by the round's learning rate. */
 static void rates_are(nn_plan p, const double *expected)
 {
-    p.server = NN_SERVER_SGD;
-    p.server_weight_decay = 0;
+    p.phases[0].server = NN_SERVER_SGD;
+    p.phases[0].server_weight_decay = 0;
     nn_server s = a_server(&p);
     fl_err err;
     for (uint32_t r = 0; r < 8; r++) {
@@ -112,16 +113,16 @@ static void the_learning_rate_follows_its_schedule(void **state)
     nn_plan p = a_plan();
     nn_plan_settle(&p);
     nn_phase *m = &p.phases[0];
-    p.schedule = NN_SCHEDULE_STEP;
+    m->schedule = NN_SCHEDULE_STEP;
     m->schedule_every = 3, m->schedule_factor = 0.25;
     rates_are(p, (double[]){1, 1, 1, 0.25, 0.25, 0.25, 0.0625, 0.0625});
     m->warmup_rounds = 3; /* the steps are counted from the end of the warm-up */
     rates_are(p, (double[]){0.25, 0.5, 0.75, 1, 1, 1, 0.25, 0.25});
-    p.schedule = NN_SCHEDULE_CONSTANT;
+    m->schedule = NN_SCHEDULE_CONSTANT;
     rates_are(p, (double[]){0.25, 0.5, 0.75, 1, 1, 1, 1, 1});
     m->warmup_rounds = 1;
     rates_are(p, (double[]){0.5, 1, 1, 1, 1, 1, 1, 1});
-    p.schedule = NN_SCHEDULE_COSINE;
+    m->schedule = NN_SCHEDULE_COSINE;
     m->warmup_rounds = 2; /* cos of 0, 30, ... 150 degrees over the six rounds that are left */
     const double c = sqrt(3) / 2;
     rates_are(p, (double[]){1. / 3, 2. / 3, 1, (1 + c) / 2, 0.75, 0.5, 0.25, (1 - c) / 2});
@@ -134,9 +135,9 @@ static void plain_fedavg_is_the_weighted_mean_of_the_hospitals_models(void **sta
 {
     (void)state;
     nn_plan p = a_plan();
-    p.server = NN_SERVER_SGD;
-    p.server_learning_rate = 1;
-    p.server_weight_decay = 0;
+    p.phases[0].server = NN_SERVER_SGD;
+    p.phases[0].server_learning_rate = 1;
+    p.phases[0].server_weight_decay = 0;
     nn_server s = a_server(&p);
     const uint64_t declared[3] = {10, 50, 200};
     int64_t u[3][130], sum[130] = {0};
@@ -147,7 +148,7 @@ static void plain_fedavg_is_the_weighted_mean_of_the_hospitals_models(void **sta
         for (int h = 0; h < 3; h++) {
             u[h][i] = (i * 31 + h * 17) % 201 - 100;
             double local = nn_server_model(&s)[i] -
-                           0.5 * nn_plan_grid(&p) * (double)u[h][i] / (0.25 * (double)declared[h]);
+                           0.5 * nn_phase_grid(&p.phases[0]) * (double)u[h][i] / (0.25 * (double)declared[h]);
             mean[i] += local * (double)declared[h] / 260;
         }
     }
@@ -164,8 +165,8 @@ static void the_released_model_is_the_average_that_was_asked_for(void **state)
     (void)state;
     for (int variant = 0; variant < 4; variant++) {
         nn_plan p = a_plan();
-        p.average = variant == 0 ? NN_AVERAGE_NONE : variant == 1 ? NN_AVERAGE_EMA : NN_AVERAGE_TAIL;
-        p.average_value = variant == 1 ? 0.9 : variant == 2 ? 0.5 : 0.01;
+        p.phases[0].average = variant == 0 ? NN_AVERAGE_NONE : variant == 1 ? NN_AVERAGE_EMA : NN_AVERAGE_TAIL;
+        p.phases[0].average_value = variant == 1 ? 0.9 : variant == 2 ? 0.5 : 0.01;
         nn_server s = a_server(&p);
         double expected[130] = {0};
         int n = 0;
@@ -197,9 +198,9 @@ static void stopped_anywhere_and_read_back_it_ends_with_the_same_bits(void **sta
 {
     (void)state;
     nn_plan p = a_plan();
-    p.average = NN_AVERAGE_TAIL;
-    p.average_value = 0.5;
-    p.schedule = NN_SCHEDULE_COSINE;
+    p.phases[0].average = NN_AVERAGE_TAIL;
+    p.phases[0].average_value = 0.5;
+    p.phases[0].schedule = NN_SCHEDULE_COSINE;
     nn_server whole = a_server(&p);
     run(&whole, &p, 0, 8);
     for (uint32_t stop = 0; stop <= 8; stop++) {
@@ -236,9 +237,9 @@ static void adam_is_pytorchs(void **state)
     static const double expected[] = {-1.2499997000000598, -1.6495051584077147, -2.160148726262234, -2.5784368457452693,
                                       -3.4642473774407234};
     nn_plan p = a_plan();
-    p.server = NN_SERVER_ADAM;
-    p.server_momentum = 0.9;
-    p.server_weight_decay = 0;
+    p.phases[0].server = NN_SERVER_ADAM;
+    p.phases[0].server_momentum = 0.9;
+    p.phases[0].server_weight_decay = 0;
     nn_server s = a_server(&p);
     int64_t sum[130] = {0};
     fl_err err;
@@ -255,25 +256,24 @@ static void adam_is_pytorchs(void **state)
 static nn_plan two_phases(nn_server_kind server)
 {
     nn_plan p = a_plan();
+    nn_phase *before = &p.phases[0], *m = &p.phases[1];
     strcpy(p.spec, "linear 2 as first\ntanh\nlinear classes as second");
     p.n_weights = 64 * 2 + 2 + 6;
-    p.server = server;
-    p.average = NN_AVERAGE_TAIL;
-    p.average_value = 0.7;
     p.n_phases = 2;
-    nn_plan_settle(&p);
-    p.n_phases = 2;
-    p.phases[0] = p.phases[1];
-    strcpy(p.phases[0].name, "before");
-    strcpy(p.phases[0].learn, "first");
-    p.phases[0].rounds = 3;
-    p.phases[0].n_learned = 130;
-    p.phases[0].server_learning_rate = 2;
-    p.phases[0].schedule = NN_SCHEDULE_STEP; /* each phase has a schedule of its own */
-    p.phases[0].schedule_every = 2, p.phases[0].schedule_factor = 0.5;
-    p.phases[1].warmup_rounds = 2;
-    strcpy(p.phases[1].learn, "second");
-    p.phases[1].n_learned = 6;
+    before->server = server;
+    before->average = NN_AVERAGE_TAIL;
+    before->average_value = 0.7;
+    *m = *before;
+    strcpy(before->name, "before");
+    strcpy(before->learn, "first");
+    before->rounds = 3;
+    before->n_learned = 130;
+    before->server_learning_rate = 2;
+    before->schedule = NN_SCHEDULE_STEP; /* each phase has a schedule of its own */
+    before->schedule_every = 2, before->schedule_factor = 0.5;
+    strcpy(m->learn, "second");
+    m->n_learned = 6;
+    m->warmup_rounds = 2;
     nn_plan_settle(&p);
     return p;
 }
@@ -305,8 +305,7 @@ static void a_phase_moves_what_it_learns_and_begins_anew(void **state)
         nn_plan first = p;
         first.rounds = 3;
         first.n_phases = 1;
-        fresh = a_server(&first); /* (settled with the terms of main; then those of the first phase) */
-        first.phases[0] = p.phases[0];
+        fresh = a_server(&first);
         for (uint32_t r = 0; r < 3; r++)
             apply(&fresh, &first, r);
         nn_server_released_model(&fresh, released);
@@ -318,7 +317,6 @@ static void a_phase_moves_what_it_learns_and_begins_anew(void **state)
         alone.rounds = 5;
         alone.n_phases = 1;
         alone.phases[0] = p.phases[1];
-        nn_plan_settle(&alone);
         fresh = a_server(&alone);
         memcpy(fresh.w, between, sizeof between);
         for (uint32_t r = 0; r < 5; r++) {
@@ -379,8 +377,8 @@ static void the_state_of_older_programs_is_the_same(void **state)
 {
     (void)state;
     nn_plan p = a_plan();
-    p.average = NN_AVERAGE_TAIL;
-    p.average_value = 0.5;
+    p.phases[0].average = NN_AVERAGE_TAIL;
+    p.phases[0].average_value = 0.5;
     nn_server s = a_server(&p);
     run(&s, &p, 0, 6);
     fl_buf bytes;
