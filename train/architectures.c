@@ -133,17 +133,18 @@ static const char densenet[] = "conv 7x7 24 stride 2 pad 3 nobias as conv0\n"
     "globalpool\n"
     "linear classes as classifier\n";
 
-/* Tramer and Boneh 2021; `centre` is learned in a phase of its own, as the mean of the features */
-static const char scattering[] = "scattering 4 8 mirror as features\n"
+/* Tramer and Boneh 2021; `centre` is learned in a phase of its own, as the mean of the features. The head has no bias: beside
+ * features of unit length its gradient would take half of the squared length that clipping leaves to a patient. */
+static const char scattering[] = "scattering 4 8 mirror scalewise as features\n"
                                  "centre as centre\n"
                                  "unit\n"
-                                 "linear classes as head\n";
+                                 "linear classes nobias as head\n";
 
 /* The same for drawings of 28x28 */
 static const char scattering_drawn[] = "scattering 2 8 groups 27 as features\n"
                                        "centre as centre\n"
                                        "unit\n"
-                                       "linear classes as head\n";
+                                       "linear classes nobias as head\n";
 
 /* A small learned stage that reads the features' channels at each place */
 static const char scattering_cnn[] = "scattering 4 8 mirror as features\n"

@@ -148,6 +148,22 @@ static void put_low(const writing *w, char y[ONNX_NAME], const map *x)
                     1u << (w->s->scales - x->scale));
 }
 
+/* What put_centred wants for maps of so many channels: the mean of n values, at every channel and place. */
+static void put_average(const writing *w, uint32_t n)
+{
+    const nn_shape out = w->l->out;
+    const size_t size = (size_t)n * n * out.H * out.W;
+    char name[ONNX_NAME];
+    float *all = malloc(size * sizeof *all);
+    if (!all)
+        abort(); /* a quarter of a megabyte for 8 angles and 4x4 places */
+    for (size_t i = 0; i < size; i++)
+        all[i] = 1 / (float)n;
+    onnx_floats(w->g, constant(name, w, "average", n, 0), 2, (int64_t[]){n, (int64_t)(size / n)}, all);
+    onnx_integers(w->g, constant(name, w, "places", n, 0), 4, (int64_t[]){0, n, out.H, out.W});
+    free(all);
+}
+
 /* Every kernel that the transform uses. */
 static void put_kernels(const writing *w)
 {
@@ -165,14 +181,35 @@ static void put_kernels(const writing *w)
         if (j > 0)
             put_gaussians(w, constant(name, w, "phi", j, L * L), j, L * L);
     }
+    for (uint32_t n = 1; w->s->scalewise && n <= L * L; n *= L)
+        put_average(w, n);
 }
 
 /* --- features -------------------------------------------------------------------------------------------------- */
 
-/* S of w->image, in the order of scattering.h; with `logs`, log(S + 0.01) of all but S0. */
+/* y = x (batch, channels, h, w) less its mean over channels and places */
+static void put_centred(const writing *w, const char *y, const char *x, uint32_t channels)
+{
+    char mean[ONNX_NAME], flat[ONNX_NAME], spread[ONNX_NAME], all[ONNX_NAME], name[ONNX_NAME];
+    snprintf(mean, sizeof mean, "%.80s/mean", x);
+    snprintf(flat, sizeof flat, "%.80s/flat", x);
+    snprintf(spread, sizeof spread, "%.80s/spread", x);
+    snprintf(all, sizeof all, "%.80s/all", x);
+    onnx_node(w->g, "GlobalAveragePool", mean, x, NULL);
+    onnx_open(w->g, "Flatten", flat);
+    onnx_in(w->g, mean);
+    onnx_int(w->g, "axis", 1);
+    onnx_close(w->g);
+    onnx_node(w->g, "MatMul", spread, flat, constant(name, w, "average", channels, 0));
+    onnx_node(w->g, "Reshape", all, spread, constant(name, w, "places", channels, 0));
+    onnx_node(w->g, "Sub", y, x, all);
+}
+
+/* S of w->image, in the order of scattering.h; with `logs`, log(S + 0.01) of all but S0; centred when
+ * they are scalewise. */
 static void put_transform(const writing *w, const char *out, bool logs)
 {
-    const uint32_t J = w->s->scales;
+    const uint32_t J = w->s->scales, L = w->s->angles;
     map image = {.channels = 1, .scale = 0}, first[NN_SCATTERING_MAX_SCALES];
     char parts[1 + NN_SCATTERING_MAX_SCALES + NN_SCATTERING_MAX_SCALES * NN_SCATTERING_MAX_SCALES][ONNX_NAME];
     uint32_t n = 0;
@@ -193,6 +230,11 @@ static void put_transform(const writing *w, const char *out, bool logs)
         snprintf(whole, sizeof whole, "%s", parts[i]);
         onnx_with(w->g, "Add", called(sum, w, "above", i, 0), whole, 0.01f);
         onnx_node(w->g, "Log", called(parts[i], w, "log", i, 0), sum, NULL);
+    }
+    for (uint32_t i = 0; i < n && w->s->scalewise; i++) {
+        char whole[ONNX_NAME];
+        snprintf(whole, sizeof whole, "%s", parts[i]);
+        put_centred(w, called(parts[i], w, "centred", i, 0), whole, i == 0 ? 1 : (i <= J ? L : L * L));
     }
     onnx_open(w->g, "Concat", out);
     for (uint32_t i = 0; i < n; i++)
@@ -253,11 +295,15 @@ static void put_mirrored(const writing *w, const char *y, const char *x)
     free(exchange);
 }
 
-/* From the prepared image to channels of mean 0 and variance 1. */
+/* From the prepared image to groups of mean 0, and of variance 1 unless they are scalewise. */
 static void put_normal(const writing *w, const char *y)
 {
     const nn_scattering *s = w->s;
     char raw[ONNX_NAME];
+    if (s->scalewise) {
+        put_transform(w, y, true);
+        return;
+    }
     put_transform(w, called(raw, w, "all", 0, 0), s->groups == 0);
     onnx_standard_groups(w->g, y, raw, w->l->out, s->groups > 0 ? s->groups : s->out_channels, 1e-5f);
 }

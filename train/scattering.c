@@ -335,10 +335,10 @@ fl_code nn_scattering_init(nn_scattering *s, fl_err *err)
     s->out_channels = 1 + J * L + J * (J - 1) / 2 * L * L;
     s->out_height = shrunk(s->height, J);
     s->out_width = shrunk(s->width, J);
-    if (s->groups > 0 && (s->mirror || s->out_channels % s->groups != 0))
-        return fl_fail(err, FL_EFORMAT,
-                       s->mirror ? "groups and mirror exclude one another" : "%u groups do not divide %u channels",
-                       s->groups, s->out_channels);
+    if (s->groups > 0 && (s->mirror || s->scalewise))
+        return fl_fail(err, FL_EFORMAT, "groups and %s exclude one another", s->mirror ? "mirror" : "scalewise");
+    if (s->groups > 0 && s->out_channels % s->groups != 0)
+        return fl_fail(err, FL_EFORMAT, "%u groups do not divide %u channels", s->groups, s->out_channels);
     s->n_out = (size_t)s->out_channels * s->out_height * s->out_width;
     const rooms r = rooms_of(s);
     s->n_scratch = r.image + r.comb + r.first + r.second + r.row + r.raw;
@@ -614,6 +614,18 @@ static void normalise(float *x, size_t n, size_t each)
     }
 }
 
+/* S0, each j of S1 and each (j, k) of S2 to mean 0. */
+static void centre_scales(const nn_scattering *s, float *x)
+{
+    const size_t each = (size_t)s->out_height * s->out_width, L = s->angles;
+    for (size_t at = 0, n = 1; at < s->out_channels; at += n) {
+        n = at == 0 ? 1 : (at <= (s->scales - 1) * L + 1 ? L : L * L);
+        const double mean = mean_of(x + at * each, n * each);
+        for (size_t i = at * each; i < (at + n) * each; i++)
+            x[i] = (float)(x[i] - mean);
+    }
+}
+
 void nn_scattering_features(const nn_scattering *s, float *out, float *scratch, const float *image)
 {
     const size_t n = (size_t)s->height * s->width, each = (size_t)s->out_height * s->out_width;
@@ -628,7 +640,10 @@ void nn_scattering_features(const nn_scattering *s, float *out, float *scratch, 
     for (uint32_t map = 0; map < n_maps(s); map++) {
         for (size_t i = each; s->groups == 0 && i < s->n_out; i++)
             k.raw[map][i] = logf(k.raw[map][i] + 0.01f);
-        normalise(k.raw[map], s->n_out, s->groups ? s->n_out / s->groups : each);
+        if (s->scalewise)
+            centre_scales(s, k.raw[map]);
+        else
+            normalise(k.raw[map], s->n_out, s->groups ? s->n_out / s->groups : each);
     }
     double squares = 0;
     for (size_t i = 0; i < s->n_out; i++) {

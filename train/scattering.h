@@ -29,6 +29,8 @@
  *     groups 0     p minus its mean, over (its standard deviation + 0.05); S; log(S + 0.01) of all but S0; each channel to
  *                  mean 0 and variance 1 (epsilon 1e-5); to unit length.
  *                  with mirror: the sum of that of the image and of the image mirrored left and right, then unit length
+ *     scalewise    as groups 0, but S0, each j of S1 and each (j, k) of S2 as a whole to mean 0 and not divided: how the
+ *                  energy is spread over angles, and over places, stays visible
  *     groups G     S of p as it is, its C channels in G groups, each to mean 0 and variance 1; to unit length
  *
  * The sums are multiplications and additions in one order, never contracted: every kernel (AVX-512, AVX2, portable, chosen
@@ -51,6 +53,7 @@ typedef struct nn_scattering {
     uint32_t height, width;
     bool mirror;
     uint32_t groups; /* 0: log and a group for each channel */
+    bool scalewise;  /* log and a group for each scale, or pair of scales, that is only centred */
     /* set by nn_scattering_init */
     uint32_t out_channels, out_height, out_width;
     size_t n_out, n_scratch; /* floats */
@@ -59,7 +62,7 @@ typedef struct nn_scattering {
 
 /* scales, angles, height, width, mirror and groups are given; the rest is filled in and the filters are made. FL_EFORMAT:
  * J outside 1..6, L not even or outside 2..16, a side below 2^(J+1) or above 1024, groups that do not divide the channels,
- * groups with mirror. */
+ * groups with mirror or scalewise. */
 fl_code nn_scattering_init(nn_scattering *s, fl_err *err) FL_MUST_USE;
 
 /* raw (C, h, w): S of x (H, W) as it is. scratch: n_scratch floats. No two overlap. */

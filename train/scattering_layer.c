@@ -1,5 +1,5 @@
 /*
- * scattering J L [mirror]       y = the features of train/scattering.h
+ * scattering J L [mirror] [scalewise]       y = the features of train/scattering.h
  * scattering J L groups G
  *
  * No weights, no gradient: what stands before it must learn nothing. The input is one grey image, the output of unit length.
@@ -18,13 +18,18 @@ static fl_code scattering_read(nn_layer *l, const nn_spec_line *line, fl_err *er
     if (used < line->n_words && strcmp(line->words[used], "mirror") == 0) {
         s->mirror = true;
         used++;
-    } else if (used < line->n_words && strcmp(line->words[used], "groups") == 0) {
+    }
+    if (used < line->n_words && strcmp(line->words[used], "scalewise") == 0) {
+        s->scalewise = true;
+        used++;
+    } else if (!s->mirror && used < line->n_words && strcmp(line->words[used], "groups") == 0) {
         FL_TRY(nn_spec_number(&s->groups, used + 1 < line->n_words ? line->words[used + 1] : NULL, "number of groups",
                               1, 65536, err));
         used += 2;
     }
     if (used < line->n_words)
-        return fl_fail(err, FL_EFORMAT, "expected J L, and mirror or groups G, found %.20s", line->words[used]);
+        return fl_fail(err, FL_EFORMAT, "expected J L, and mirror, scalewise or groups G, found %.20s",
+                       line->words[used]);
     return FL_OK;
 }
 

@@ -2,7 +2,7 @@
 """Scattering features of made-up images, in double precision and by Fourier transforms: tests/data/train/scattering.txt
 
 Needs numpy. Independent of train/scattering.c: complex filters, one large mirrored plane, no symmetry is used.
-A line: J L H W mirror groups kind stride values..., every stride-th of the raw transform or of the features.
+A line: J L H W mirror groups scalewise kind stride values..., every stride-th of the raw transform or of the features.
 """
 import numpy as np
 
@@ -63,25 +63,29 @@ def normal(s, groups):
     return ((g - g.mean(1, keepdims=True)) / np.sqrt(g.var(1, keepdims=True) + 1e-5)).ravel()
 
 
-def logged(x, J, L):
+def logged(x, J, L, scalewise):
     s = scatter(x, J, L)
     s[1:] = np.log(s[1:] + 0.01)
-    return normal(s, len(s))
+    if not scalewise:
+        return normal(s, len(s))
+    ends = np.cumsum([1] + [L] * J + [L * L] * (J * (J - 1) // 2))
+    return np.concatenate([(g - g.mean()).ravel() for g in np.split(s, ends[:-1])])
 
 
-def features(x, J, L, mirror, groups):
+def features(x, J, L, mirror, groups, scalewise):
     if groups:
         f = normal(scatter(x, J, L), groups)
     else:
         x = (x - x.mean()) / (x.std(ddof=1) + 0.05)
-        f = logged(x, J, L) + (logged(x[:, ::-1], J, L) if mirror else 0)
+        f = logged(x, J, L, scalewise) + (logged(x[:, ::-1], J, L, scalewise) if mirror else 0)
     return f / np.sqrt((f * f).sum())
 
 
-for J, L, h, w, mirror, groups, stride in (
-    (2, 4, 24, 37, 0, 0, 31), (3, 8, 32, 33, 1, 0, 53), (1, 2, 16, 16, 1, 0, 7), (2, 8, 28, 28, 0, 27, 61),
-    (4, 6, 32, 40, 0, 0, 41), (2, 12, 19, 16, 1, 0, 67), (1, 16, 16, 17, 0, 0, 23)):
+for J, L, h, w, mirror, groups, scalewise, stride in (
+    (2, 4, 24, 37, 0, 0, 0, 31), (3, 8, 32, 33, 1, 0, 0, 53), (1, 2, 16, 16, 1, 0, 0, 7), (2, 8, 28, 28, 0, 27, 0, 61),
+    (4, 6, 32, 40, 0, 0, 0, 41), (2, 12, 19, 16, 1, 0, 0, 67), (1, 16, 16, 17, 0, 0, 0, 23), (3, 4, 32, 21, 1, 0, 1, 29),
+    (1, 8, 16, 18, 0, 0, 1, 19)):
     for kind in ("raw", "features"):
         x = image(h, w)
-        v = scatter(x, J, L).ravel() if kind == "raw" else features(x, J, L, mirror, groups)
-        print(J, L, h, w, mirror, groups, kind, stride, *("%.9g" % a for a in v[::stride]))
+        v = scatter(x, J, L).ravel() if kind == "raw" else features(x, J, L, mirror, groups, scalewise)
+        print(J, L, h, w, mirror, groups, scalewise, kind, stride, *("%.9g" % a for a in v[::stride]))

@@ -48,13 +48,20 @@ static void to_both_signs(float *x, size_t n)
 
 static void check_line(char *line)
 {
-    unsigned J, L, h, w, mirror, groups, stride;
+    unsigned J, L, h, w, mirror, groups, scalewise, stride;
     char kind[16];
     int used = 0;
     room r;
-    assert_int_equal(
-        sscanf(line, "%u %u %u %u %u %u %15s %u%n", &J, &L, &h, &w, &mirror, &groups, kind, &stride, &used), 8);
-    enter(&r, (nn_scattering){.scales = J, .angles = L, .height = h, .width = w, .mirror = mirror, .groups = groups});
+    assert_int_equal(sscanf(line, "%u %u %u %u %u %u %u %15s %u%n", &J, &L, &h, &w, &mirror, &groups, &scalewise, kind,
+                            &stride, &used),
+                     9);
+    enter(&r, (nn_scattering){.scales = J,
+                              .angles = L,
+                              .height = h,
+                              .width = w,
+                              .mirror = mirror,
+                              .groups = groups,
+                              .scalewise = scalewise});
     draw(r.x, h, w);
     if (strcmp(kind, "raw") == 0) {
         nn_scattering_raw(&r.s, r.out, r.scratch, r.x);
@@ -87,7 +94,7 @@ static void values_are_those_of_an_independent_transform(void **state)
     assert_non_null(f);
     for (; fgets(line, sizeof line, f); n++)
         check_line(line);
-    assert_int_equal(n, 14);
+    assert_int_equal(n, 18);
     fclose(f);
 }
 
@@ -95,7 +102,7 @@ static void every_kernel_gives_the_same_bits(void **state)
 {
     (void)state;
     static const nn_scattering cases[] = {{.scales = 3, .angles = 8, .height = 33, .width = 47, .mirror = true},
-                                          {.scales = 4, .angles = 8, .height = 64, .width = 64},
+                                          {.scales = 4, .angles = 8, .height = 64, .width = 64, .scalewise = true},
                                           {.scales = 2, .angles = 16, .height = 20, .width = 17, .mirror = true},
                                           {.scales = 1, .angles = 10, .height = 16, .width = 21}};
     static const char *const faster[] = {"avx2", "avx512"};
@@ -185,7 +192,9 @@ static void what_does_not_fit_is_refused(void **state)
     s = fine, s.groups = 2;
     refused(s, "2 groups do not divide 217 channels");
     s = fine, s.groups = 7, s.mirror = true;
-    refused(s, "exclude one another");
+    refused(s, "groups and mirror exclude one another");
+    s = fine, s.groups = 7, s.scalewise = true;
+    refused(s, "groups and scalewise exclude one another");
 }
 
 int main(void)

@@ -53,6 +53,7 @@ static const struct {
     {"scattering4", "scattering 4 8 mirror\ncentre\nunit\nlinear classes", {1, 64, 64}, 2, false},
     {"scattering2", "scattering 2 8 groups 27\nlinear classes", {1, 28, 28}, 10, false},
     {"scattering3", "scattering 3 4\nconv 1x1 4\nlinear classes", {1, 33, 47}, 2, false},
+    {"scalewise", "scattering 3 4 mirror scalewise\ncentre\nunit\nlinear classes nobias", {1, 33, 47}, 2, false},
     {"graph",
      "conv 3x3 12 pad 1 groups 3 as a\ngroupnorm 3\nsilu as s\nconv 3x3 12 pad 1 groups 12 nobias\nadd a\n"
      "relu as r\nconcat s from r\nconv 1x1 8 nobias\nmaxpool 3 stride 2 pad 1\navgpool 3 stride 2 pad 1\n"
