@@ -108,7 +108,7 @@ static void input_gradient(place *p)
 static void weight_gradient(place *p)
 {
     for (uint32_t i = 0; i < p->n; i++)
-        nn_conv_weight_gradient(p->c, p->gradient, &p->x, &p->dy, i, 1, false);
+        nn_conv_weight_gradient(p->c, p->gradient, &p->x, &p->dy, i, 1, false, false);
 }
 
 static void sum_squares(place *p)

@@ -595,20 +595,38 @@ static void gradient_bias(const nn_convolution *c, float *db, const nn_map *dy, 
     }
 }
 
-void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first,
-                             uint32_t n, bool accumulate)
+/* Tiles go to their place in dw, or, without dw, one after the other to scratch. Their squares are added up, when wanted,
+ * while they are in the first cache. */
+static double gradient(const nn_convolution *c, float *dw, float *scratch, const nn_map *x, const nn_map *dy,
+                       uint32_t first, uint32_t n, bool accumulate, bool wants_squares)
 {
     const unsigned before = nn_floats_enter();
-    assert(n >= 1);
+    const nn_kernels *kernels = nn_kernels_chosen();
+    double lane[NN_LANES] = {0};
     tile t;
+    assert(n >= 1);
     for (size_t i = 0; i < tile_count(c); i++) {
         tile_init(&t, c, x, i);
-        tile_goes_to(&t, dw + t.at);
+        float *to = dw ? dw + t.at : scratch;
+        tile_goes_to(&t, to);
         tile_compute(&t, c, x, dy, first, n, accumulate);
+        if (wants_squares)
+            kernels->squares(lane, to, t.rows * t.width, t.at);
     }
-    if (c->shape.has_bias)
-        gradient_bias(c, dw + c->bias_at, dy, first, n, accumulate);
+    if (c->shape.has_bias) {
+        float *to = dw ? dw + c->bias_at : scratch;
+        gradient_bias(c, to, dy, first, n, accumulate);
+        if (wants_squares)
+            kernels->squares(lane, to, c->n_packed - c->bias_at, c->bias_at);
+    }
     nn_floats_leave(before);
+    return nn_lanes_total(lane);
+}
+
+double nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first,
+                               uint32_t n, bool accumulate, bool wants_squares)
+{
+    return gradient(c, dw, NULL, x, dy, first, n, accumulate, wants_squares);
 }
 
 /* --- in tiles ---------------------------------------------------------------------------------------------------- */
@@ -616,21 +634,7 @@ void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x
 double nn_conv_sum_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n,
                            float *scratch)
 {
-    const unsigned before = nn_floats_enter();
-    double lane[NN_LANES] = {0};
-    tile t;
-    for (size_t i = 0; i < tile_count(c); i++) {
-        tile_init(&t, c, x, i);
-        tile_goes_to(&t, scratch);
-        tile_compute(&t, c, x, dy, first, n, false);
-        nn_kernels_chosen()->squares(lane, scratch, t.rows * t.width, t.at);
-    }
-    if (c->shape.has_bias) {
-        gradient_bias(c, scratch, dy, first, n, false);
-        nn_kernels_chosen()->squares(lane, scratch, c->n_packed - c->bias_at, c->bias_at);
-    }
-    nn_floats_leave(before);
-    return nn_lanes_total(lane);
+    return gradient(c, NULL, scratch, x, dy, first, n, false, true);
 }
 
 void nn_conv_clip_sum(const nn_convolution *c, int32_t *sum, nn_conv_patient *patients, size_t n_patients,

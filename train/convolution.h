@@ -77,9 +77,10 @@ void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, 
 /* accumulate: dx += */
 void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_map *dy, const float *transposed,
                             uint32_t n_images, bool accumulate);
-/* dw (n_packed) of the images first .. first + n - 1, bias included; accumulate: the chain goes on from what dw holds. */
-void nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first,
-                             uint32_t n, bool accumulate);
+/* dw (n_packed) of the images first .. first + n - 1, bias included; accumulate: the chain goes on from what dw holds.
+ * Returns nn_packed_sum_squares (train/kernels.h) of dw when it is wanted, else 0: here it costs no pass over memory. */
+double nn_conv_weight_gradient(const nn_convolution *c, float *dw, const nn_map *x, const nn_map *dy, uint32_t first,
+                               uint32_t n, bool accumulate, bool wants_squares);
 
 /*
  * The same gradient in tiles, for layers whose gradients are too large to keep. Bit for bit:

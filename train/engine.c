@@ -611,11 +611,14 @@ static void back_through_conv(nn_engine *e, const nn_packed *w, uint32_t layer, 
             continue;
         }
         float *dw = part_of(e, share, layer);
-        nn_conv_weight_gradient(c, dw, &x, &dy, share->first, share->n, !share->is_start);
+        const bool is_due = share->is_end && wants_squares;
+        double squares = nn_conv_weight_gradient(c, dw, &x, &dy, share->first, share->n, !share->is_start,
+                                                 is_due && !l->is_standardised);
         if (l->is_standardised && share->is_end)
             unstandardise(e, w, layer, dw);
-        if (share->is_end && wants_squares)
-            share->squares += nn_packed_sum_squares(dw, node->n_packed);
+        if (l->is_standardised && is_due)
+            squares = nn_packed_sum_squares(dw, node->n_packed);
+        share->squares += squares;
     }
     if (e->sends[layer][0] == SEND_NOTHING)
         return;

@@ -208,7 +208,7 @@ static void check_values(const nn_conv_shape *shape)
     for (size_t i = 0; i < (size_t)IMAGES * shape->C * shape->H * shape->W; i++)
         r.dx[i] *= 2;
     compare_map(&w.dx.map, r.dx, r.dx_size);
-    nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 0, IMAGES, false);
+    nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 0, IMAGES, false, false);
     float *flat = floats(w.c.n_flat);
     nn_conv_unpack(&w.c, flat, w.dw);
     for (size_t i = 0; i < w.c.n_flat; i++)
@@ -258,12 +258,13 @@ static void check_tiles(const nn_conv_shape *shape)
 {
     world w = make(shape, 3);
     float *whole = floats(w.c.n_packed);
-    nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 0, 1, false);
-    nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 1, IMAGES - 1, true);
-    nn_conv_weight_gradient(&w.c, whole, &w.x.map, &w.dy.map, 0, IMAGES, false);
+    assert_true(nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 0, 1, false, false) == 0);
+    double in_pieces = nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 1, IMAGES - 1, true, true);
+    double at_once = nn_conv_weight_gradient(&w.c, whole, &w.x.map, &w.dy.map, 0, IMAGES, false, true);
     assert_memory_equal(w.dw, whole, w.c.n_packed * sizeof *whole);
 
     double expected = nn_packed_sum_squares(whole, w.c.n_packed);
+    assert_true(in_pieces == expected && at_once == expected);
     assert_true(nn_conv_sum_squares(&w.c, &w.x.map, &w.dy.map, 0, IMAGES, w.scratch) == expected);
 
     nn_conv_patient patients[] = {{0, 2, 1000, 0}, {2, 1, 0, 0}, {2, 1, 77.7f, 0}, {0, 1, 3e9f, 0}};
@@ -273,7 +274,7 @@ static void check_tiles(const nn_conv_shape *shape)
     assert_true(sum && slow && z);
     nn_conv_clip_sum(&w.c, sum, patients, n, &w.x.map, &w.dy.map, w.scratch);
     for (size_t p = 0; p < n; p++) {
-        nn_conv_weight_gradient(&w.c, whole, &w.x.map, &w.dy.map, patients[p].first, patients[p].n, false);
+        nn_conv_weight_gradient(&w.c, whole, &w.x.map, &w.dy.map, patients[p].first, patients[p].n, false, false);
         dp_clip_piece(z, whole, w.c.n_packed, patients[p].scale);
         dp_sum_add(slow, z, w.c.n_packed);
         assert_true(patients[p].square == dp_grid_sqnorm(z, w.c.n_packed));
@@ -296,7 +297,7 @@ static world compute(const nn_conv_shape *shape, const nn_kernels *set)
     nn_kernels_use(set);
     nn_conv_forward(&w.c, &w.y.map, &w.x.map, w.packed, IMAGES);
     nn_conv_input_gradient(&w.c, &w.dx.map, &w.dy.map, w.transposed, IMAGES, false);
-    nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 0, IMAGES, false);
+    nn_conv_weight_gradient(&w.c, w.dw, &w.x.map, &w.dy.map, 0, IMAGES, false, false);
     nn_kernels_use(NULL);
     return w;
 }
