@@ -441,6 +441,7 @@ static nn_pass pass_of(const nn_engine *e, const nn_packed *w, uint32_t layer, u
 
 void nn_engine_forward(nn_engine *e, const nn_packed *w, uint32_t n, uint32_t first, uint32_t end)
 {
+    const unsigned before = nn_floats_enter();
     assert(n >= 1 && n <= e->images && end <= e->m->spec.n_layers);
     for (uint32_t layer = first; layer < end; layer++) {
         const nn_layer *l = layer_at(e, layer);
@@ -455,6 +456,7 @@ void nn_engine_forward(nn_engine *e, const nn_packed *w, uint32_t n, uint32_t fi
             l->kind->run(l, &p);
         }
     }
+    nn_floats_leave(before);
 }
 
 typedef struct rows_job {
@@ -500,6 +502,7 @@ double nn_engine_loss(nn_engine *e, uint32_t i, uint32_t label, float scale)
     const nn_model *m = e->m;
     const uint32_t last = m->n_run - 1;
     const size_t n = layer_at(e, last)->n_out;
+    const unsigned before = nn_floats_enter();
     float *d = e->memory + e->loss_at;
     nn_map y = nn_engine_value(e, last, i), dy = nn_engine_slope(e, last, i);
     double loss;
@@ -513,6 +516,7 @@ double nn_engine_loss(nn_engine *e, uint32_t i, uint32_t label, float scale)
     for (size_t k = 0; k < n; k++)
         d[k] *= scale;
     nn_map_write(&dy, d);
+    nn_floats_leave(before);
     return loss;
 }
 
@@ -643,6 +647,7 @@ static bool is_seen(const nn_engine *e, uint32_t layer)
 void nn_engine_backward(nn_engine *e, const nn_packed *w, uint32_t n, nn_share *shares, uint32_t n_shares,
                         bool wants_squares)
 {
+    const unsigned before = nn_floats_enter();
     assert(e->is_training);
     for (uint32_t s = 0; s < n_shares; s++)
         shares[s].squares = 0;
@@ -656,6 +661,7 @@ void nn_engine_backward(nn_engine *e, const nn_packed *w, uint32_t n, nn_share *
         else if (layer_at(e, layer)->is_learned && !e->terms.is_looking)
             clear_unseen(e, layer, shares, n_shares);
     }
+    nn_floats_leave(before);
 }
 
 /* --- the patients' sum ----------------------------------------------------------------------------------------- */
@@ -694,6 +700,7 @@ static void clip_tiled(nn_engine *e, int32_t *sum, uint32_t layer, const nn_shar
 void nn_engine_clip(nn_engine *e, int32_t *sum, const nn_share *shares, const float *scales, unsigned __int128 *squares,
                     uint32_t n_shares)
 {
+    const unsigned before = nn_floats_enter();
     assert(n_shares >= 1);
     for (uint32_t s = 0; s < n_shares; s++)
         squares[s] = 0;
@@ -708,6 +715,7 @@ void nn_engine_clip(nn_engine *e, int32_t *sum, const nn_share *shares, const fl
         else
             clip_kept(e, part, layer, shares, scales, squares, n_shares);
     }
+    nn_floats_leave(before);
 }
 
 /* From scratch_at on lies what no layer owns: scratch, temporaries, the slopes of the loss. */

@@ -1,6 +1,7 @@
 #include "train/prefix.h"
 #include "base/arena.h"
 #include "train/graph.h"
+#include "train/kernels.h"
 #include <stdlib.h>
 
 uint32_t nn_prefix_layers(const nn_model *m)
@@ -43,8 +44,10 @@ static void prepare_one(void *context, size_t i, unsigned thread)
 {
     const prepare_job *job = context;
     const nn_dataset *d = job->d;
+    const unsigned before = nn_floats_enter(); /* as in the engine */
     nn_scattering_features(&d->prefix_of, d->prefix + i * d->prefix_of.n_out, job->scratch[thread],
                            d->images + i * nn_dataset_image_size(d));
+    nn_floats_leave(before);
 }
 
 fl_code nn_dataset_prepare(nn_dataset *d, const nn_model *m, fl_pool *pool, fl_err *err)

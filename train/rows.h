@@ -8,6 +8,7 @@
 #ifndef TRAIN_ROWS_H
 #define TRAIN_ROWS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,8 +40,10 @@ typedef struct nn_rows {
     void (*largest_back)(float *dx, const uint32_t *at, const float *dy, uint32_t where, size_t n);
 } nn_rows;
 
-/* The set for this CPU. CORDON_KERNELS in the environment names another one. */
+/* The set for this CPU, of those that pass the self-test. CORDON_KERNELS in the environment names another one. */
 const nn_rows *nn_rows_chosen(void);
+/* true: every loop gives the bits of the portable set, whatever the length, and touches nothing behind its end. */
+bool nn_rows_self_test(const nn_rows *set);
 /* A set by name, when this CPU can run it, else NULL. */
 const nn_rows *nn_rows_named(const char *name);
 /* For tests, while nobody computes: this one from now on. NULL: as chosen at start. */

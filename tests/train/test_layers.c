@@ -492,6 +492,36 @@ static void every_set_of_loops_gives_the_same_bits(void **state)
         skip();
 }
 
+static void too_far(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i <= n; i++)
+        y[i] = x[i] <= 0 ? 0 : x[i];
+}
+
+static void fused(float *dx, const float *x, const float *dy, const float *mean, const float *p, const float *q,
+                  const float *r, size_t W, uint32_t cs)
+{
+    for (size_t i = 0; i < W * cs; i++)
+        dx[i] = fmaf(dy[i], p[i % cs], fmaf(x[i] - mean[i % cs], q[i % cs], r[i % cs]));
+}
+
+static void the_self_test_sees_other_bits_and_what_is_written_behind_the_end(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"portable", "avx2", "avx512"};
+    for (size_t s = 0; s < 3; s++)
+        assert_true(!nn_rows_named(names[s]) || nn_rows_self_test(nn_rows_named(names[s])));
+    nn_rows bad = *nn_rows_named("portable");
+    bad.relu = too_far;
+    assert_false(nn_rows_self_test(&bad));
+    bad = *nn_rows_named("portable");
+    bad.restore = fused;
+    assert_false(nn_rows_self_test(&bad));
+    bad = *nn_rows_named("portable");
+    bad.tanh = bad.silu;
+    assert_false(nn_rows_self_test(&bad));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,6 +536,7 @@ int main(void)
         cmocka_unit_test(dropout_is_a_function_of_the_key_alone),
         cmocka_unit_test(fast_functions_are_near_the_exact_ones),
         cmocka_unit_test(every_set_of_loops_gives_the_same_bits),
+        cmocka_unit_test(the_self_test_sees_other_bits_and_what_is_written_behind_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
