@@ -29,25 +29,31 @@
 #define DP_NOISE_TV_LOG2      (-114) /* each draw is within 2^-114 of the law, in total variation */
 
 enum { DP_NOISE_BLOCK = 2000, DP_NOISE_SPARE = 48, DP_NOISE_CANDIDATES = DP_NOISE_BLOCK + DP_NOISE_SPARE };
+enum { DP_NOISE_BEYOND = 8 /* draws that a loop may write behind the last, and that count for nothing */ };
 
 /* The table of one S2: public, read only once made, may be shared by threads. Fields are for noise.c, noise_table.c and
  * their tests. */
-typedef struct dp_noise {
+typedef struct dp_noise dp_noise;
+struct dp_noise {
     uint64_t s2;
     unsigned width_bits;     /* w = 2^width_bits magnitudes to an entry, 1 when S < 512 */
     unsigned column_bits;    /* 2^column_bits columns of the alias table */
     uint32_t n_entries;      /* entry 0: the value 0; entry e >= 1: magnitudes (e-1) w + 1 .. e w */
     unsigned align;          /* (2 S2) << align lies in [2^63, 2^64) */
-    uint64_t reciprocal;     /* floor((2^127 - 1) / ((2 S2) << align)) */
+    unsigned turn;           /* align - 28 modulo 64: n32 is the lower half of num, turned left by so much */
+    uint64_t reciprocal;     /* floor(floor((2^127 - 1) / ((2 S2) << align)) / 2^32) */
+    uint64_t *columns;       /* the first 48 bits of each column's threshold, at most 2^48 - 1, and its alias */
     uint64_t *threshold;     /* of each column, in units of 2^-64 */
     uint64_t *threshold_low; /* its next 64 bits */
     uint16_t *alias;
-} dp_noise;
+    size_t (*examine)(const dp_noise *t, int64_t *draws, size_t n, const uint64_t *words, size_t n_candidates,
+                      fl_csprng *r); /* the loop of this CPU, privacy/noise_examine.h */
+};
 
 /* A thread's place of work: 64 KiB, its contents as secret as the draws. Wiped at the end of each dp_noise_draw. */
 typedef struct dp_noise_scratch {
     uint64_t words[2 * DP_NOISE_CANDIDATES];
-    int64_t draws[DP_NOISE_BLOCK + DP_NOISE_CANDIDATES];
+    int64_t draws[DP_NOISE_BLOCK + DP_NOISE_CANDIDATES + DP_NOISE_BEYOND];
 } dp_noise_scratch;
 
 /* Some milliseconds and at most 300 KiB. Asserts 1 <= s2 <= DP_NOISE_VARIANCE_MAX. FL_EENV: no memory. */

@@ -24,6 +24,7 @@
 #include "privacy/noise_table.h"
 
 #include "privacy/fixed.h"
+#include "privacy/noise_examine.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -140,11 +141,23 @@ static void fill_columns(dp_noise *t, u128 *mass, uint16_t *small, uint16_t *lar
     }
 }
 
+/* A full column, whose threshold has one bit more, has itself as alias: what a place is compared with does not matter. */
+static void join_columns(dp_noise *t)
+{
+    const uint64_t most = ((uint64_t)1 << DP_NOISE_PLACE_BITS) - 1;
+    for (size_t i = 0; i < (size_t)1 << t->column_bits; i++) {
+        const uint64_t threshold = t->threshold[i] >> (DP_NOISE_ALIAS_BITS - t->column_bits);
+        t->columns[i] = (threshold < most ? threshold : most) << DP_NOISE_ALIAS_BITS | t->alias[i];
+    }
+}
+
 fl_code dp_noise_init(dp_noise *t, uint64_t s2, fl_err *err)
 {
     assert(s2 >= 1 && s2 <= DP_NOISE_VARIANCE_MAX);
     *t = (dp_noise){.s2 = s2, .width_bits = dp_noise_width_bits(s2), .align = 62 - floor_log2(s2)};
-    t->reciprocal = (uint64_t)((((u128)1 << 127) - 1) / ((u128)(2 * s2) << t->align));
+    t->turn = (t->align - 28) & 63;
+    t->reciprocal = (uint64_t)((((u128)1 << 127) - 1) / ((u128)(2 * s2) << t->align)) >> 32;
+    t->examine = dp_noise_loop_chosen();
     u128 *mass = calloc(ENTRIES_MAX, sizeof *mass);
     uint16_t *lists = calloc(2 * ENTRIES_MAX, sizeof *lists);
     if (mass && lists) {
@@ -154,12 +167,15 @@ fl_code dp_noise_init(dp_noise *t, uint64_t s2, fl_err *err)
         t->threshold = calloc(n, sizeof *t->threshold);
         t->threshold_low = calloc(n, sizeof *t->threshold_low);
         t->alias = calloc(n, sizeof *t->alias);
+        t->columns = calloc(n, sizeof *t->columns);
     }
-    bool ok = t->threshold && t->threshold_low && t->alias;
-    if (ok)
+    bool ok = t->threshold && t->threshold_low && t->alias && t->columns;
+    if (ok) {
         fill_columns(t, mass, lists, lists + ENTRIES_MAX);
-    else
+        join_columns(t);
+    } else {
         dp_noise_fini(t);
+    }
     free(mass);
     free(lists);
     return ok ? FL_OK : fl_fail(err, FL_EENV, "noise: no memory left for its table");
@@ -172,5 +188,6 @@ void dp_noise_fini(dp_noise *t)
     free(t->threshold);
     free(t->threshold_low);
     free(t->alias);
+    free(t->columns);
     *t = (dp_noise){0};
 }

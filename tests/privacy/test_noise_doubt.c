@@ -5,7 +5,9 @@
  */
 #include "tests/base/test.h"
 
+#include "base/rng.h"
 #include "privacy/fixed.h"
+#include "privacy/noise_examine.h"
 #include "privacy/noise_table.h"
 
 #include <math.h>
@@ -122,15 +124,24 @@ static void a_place_in_the_thresholds_own_digits_is_decided_by_64_more_bits(void
     for (size_t column = 1; column < t.n_entries; column += 97) {
         uint64_t high = t.threshold[column], low = t.threshold_low[column];
         size_t alias = t.alias[column];
+        const uint64_t step = (uint64_t)1 << (DP_NOISE_ALIAS_BITS - t.column_bits); /* what is looked at first */
         int64_t x;
-        if (alias == column || alias == 0 || low == 0 || high == 0)
+        if (alias == column || alias == 0 || low == 0 || high < step)
             continue;
-        assert_true(accepts(v_of(column, high - 1), u_of(0, false, 0), &x));
+        assert_true(accepts(v_of(column, high - step), u_of(0, false, 0), &x));
         assert_int_equal(x, size_of(column, 0));
         assert_int_equal(extra_at, 0);
-        assert_true(accepts(v_of(column, high + 1), u_of(0, false, 0), &x));
+        assert_true(accepts(v_of(column, high + step), u_of(0, false, 0), &x));
         assert_int_equal(x, size_of(alias, 0));
         assert_int_equal(extra_at, 0);
+        for (int beside = -1; beside <= 1; beside += 2) { /* the first 48 bits leave it open, the next ones do not */
+            if ((high + (uint64_t)beside) / step != high / step)
+                continue;
+            extra[0] = beside < 0 ? UINT64_MAX : 0;
+            assert_true(accepts(v_of(column, high + (uint64_t)beside), u_of(0, false, 0), &x));
+            assert_int_equal(x, size_of(beside < 0 ? column : alias, 0));
+            assert_int_equal(extra_at, 3);
+        }
         for (int beside = -1; beside <= 1; beside++) {
             extra[0] = low + (uint64_t)beside;
             assert_true(accepts(v_of(column, high), u_of(0, true, 0), &x));
@@ -153,7 +164,7 @@ static void a_head_in_the_odds_own_digits_is_decided_by_96_more_bits(void **stat
         const uint64_t w = (uint64_t)1 << t.width_bits, places[] = {1, w / 2, w - 1};
         for (size_t k = 0; k < 3; k++) {
             for (size_t entry = 1; entry < t.n_entries; entry += t.n_entries / 37) {
-                if (t.threshold[entry] == 0 || places[k] == 0)
+                if (t.columns[entry] >> DP_NOISE_ALIAS_BITS == 0 || places[k] == 0)
                     continue;
                 const uint64_t v = v_of(column_of(entry), 0);
                 const u128 odds = odds_of(entry, places[k]);
@@ -173,7 +184,7 @@ static void a_head_in_the_odds_own_digits_is_decided_by_96_more_bits(void **stat
     }
 }
 
-/* How far from 2^32 exp(-g) a head must be to leave no doubt: the bounds of noise.c are g^3/6/64 apart, and two cells. */
+/* How far from 2^32 exp(-g) a head must be to leave no doubt: the bounds of noise.c are g^3/6/64 apart and a cell and an eighth. */
 static uint64_t sure_distance(size_t entry, uint64_t j)
 {
     double g = (double)j * (2 * (double)size_of(entry, 0) + (double)j) / (2 * (double)t.s2);
@@ -200,7 +211,7 @@ static void the_quick_decision_is_the_slow_one(void **state)
                 seed = seed * 6364136223846793005u + 1442695040888963407u;
                 size_t entry = 1 + (seed >> 33) % (t.n_entries - 1);
                 uint64_t j = (seed >> 12) & (((uint64_t)1 << t.width_bits) - 1), beside = c % 3;
-                while (t.threshold[entry] == 0)
+                while (t.columns[entry] >> DP_NOISE_ALIAS_BITS == 0) /* place 0 would be in doubt */
                     entry--;
                 uint64_t head = j == 0 ? UINT32_MAX : (uint64_t)(odds_of(entry, j) >> 96);
                 const uint64_t far = sure_distance(entry, j);
@@ -307,6 +318,78 @@ static void a_block_takes_the_same_randomness_whatever_it_holds(void **state)
     dp_noise_fini(&t);
 }
 
+/* --- loops ------------------------------------------------------------------------------------------------------- */
+
+/* Words that are random, or have a place or a head in doubt, or a field at its end. */
+static void some_words(uint64_t *words, size_t n_candidates, fl_rng *rng)
+{
+    for (size_t i = 0; i < n_candidates; i++) {
+        uint64_t v = fl_rng_u64(rng), u = fl_rng_u64(rng);
+        const size_t entry = fl_rng_below(rng, t.n_entries);
+        const uint64_t last = ((uint64_t)1 << t.width_bits) - 1, j = fl_rng_below(rng, 4) == 0 ? last : u & 0xfffff;
+        const bool is_whole = t.threshold[entry] >> (64 - t.column_bits) != 0;
+        switch (fl_rng_below(rng, 8)) {
+        case 0:
+            v = v_of(entry, t.threshold[entry] - is_whole);
+            break;
+        case 1:
+            v = v_of(entry, 0);
+            if (entry > 0 && (j & last) > 0)
+                u = u_of((uint64_t)(odds_of(entry, j & last) >> 96), v & 1, j);
+            break;
+        case 2:
+            u = u_of(UINT32_MAX, true, j);
+            break;
+        case 3:
+            v = fl_rng_below(rng, 2) ? v_of(entry, 0) : UINT64_MAX;
+            break;
+        default:
+            break;
+        }
+        words[2 * i] = v;
+        words[2 * i + 1] = u;
+    }
+}
+
+/* The loop of 8 candidates gives the draws of the plain one from the same words, and takes as many random numbers: for all
+ * powers of two and beside them, and variances in between. */
+static void every_loop_gives_the_same_draws(void **state)
+{
+    (void)state;
+    enum { N = 2 * DP_NOISE_CANDIDATES };
+    static uint64_t words[2 * N];
+    static int64_t plain[N + DP_NOISE_BEYOND + 1], fast[N + DP_NOISE_BEYOND + 1];
+    size_t n_asked = 0;
+    fl_rng rng;
+    if (!dp_noise_has_avx512())
+        skip();
+    fl_rng_init(&rng, 5, 0);
+    for (size_t i = 0; i < EXTRA_MAX; i++)
+        extra[i] = fl_rng_u64(&rng);
+    for (unsigned k = 0; k < 57 * 4; k++) {
+        const uint64_t power = (uint64_t)1 << k / 4,
+                       s2 = k % 4 < 3 ? power + k % 4 - 1 : power + fl_rng_below(&rng, power);
+        if (s2 < 1 || s2 > DP_NOISE_VARIANCE_MAX)
+            continue;
+        begin(s2);
+        const size_t n_candidates = N / 2 + fl_rng_below(&rng, 17), before = fl_rng_below(&rng, 9);
+        some_words(words, n_candidates, &rng);
+        memset(plain, 0, sizeof plain);
+        memset(fast, 0, sizeof fast);
+        extra_at = 0;
+        const size_t n = dp_noise_examine(&t, plain, before, words, n_candidates, &r), asked = extra_at;
+        extra_at = 0;
+        fast[before + n_candidates + DP_NOISE_BEYOND] = 42;
+        assert_int_equal(dp_noise_examine_avx512(&t, fast, before, words, n_candidates, &r), n);
+        assert_int_equal(extra_at, asked);
+        assert_memory_equal(plain, fast, n * sizeof *plain);
+        assert_int_equal(fast[before + n_candidates + DP_NOISE_BEYOND], 42);
+        n_asked += asked;
+    }
+    assert_true(n_asked > 100000);
+    dp_noise_fini(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +399,7 @@ int main(void)
         cmocka_unit_test(without_a_place_every_head_accepts),
         cmocka_unit_test(a_block_that_is_too_short_is_prolonged),
         cmocka_unit_test(a_block_takes_the_same_randomness_whatever_it_holds),
+        cmocka_unit_test(every_loop_gives_the_same_draws),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

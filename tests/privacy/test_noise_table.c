@@ -107,6 +107,10 @@ static void check_columns(uint64_t s2)
         assert_true(threshold <= size && t.alias[i] < n);
         held[i] += threshold;
         held[t.alias[i]] += size - threshold;
+        const u128 first = threshold >> (80 - t.column_bits); /* 48 bits after the column's */
+        assert_int_equal((uint16_t)t.columns[i], t.alias[i]);
+        assert_true(t.columns[i] >> 16 == (first >> 48 ? ((uint64_t)1 << 48) - 1 : (uint64_t)first));
+        assert_true(first >> 48 == 0 || t.alias[i] == i);
     }
     for (size_t i = 0; i < n; i++)
         assert_true(held[i] == masses[i]);
@@ -152,7 +156,8 @@ static void the_bounds_of_the_proofs_hold(void **state)
             assert_true(w * w * 512 * 512 > s2);                    /* S/w < 512 */
             assert_true(t.n_entries <= 6700 && t.column_bits >= 4); /* 12.9 S */
             assert_true(d >> 63 == 1);
-            assert_true((u128)t.reciprocal * d < (u128)1 << 127 && (u128)t.reciprocal * d + 2 * d >= (u128)1 << 127);
+            assert_true(t.reciprocal >> 32 == 0 && (u128)t.reciprocal * d <= (u128)1 << 95);
+            assert_true(((u128)t.reciprocal + 2) * d > (u128)1 << 95);
             u128 first = (t.n_entries - 2) * w + 1, place = w - 1;
             assert_true(place * (2 * first + place) * 16 < 2 * (u128)s2); /* g < 1/16 */
             dp_noise_fini(&t);
