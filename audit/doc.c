@@ -1,6 +1,7 @@
 #include "audit/doc.h"
 
 #include "audit/chart.h"
+#include "base/grow.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -85,15 +86,9 @@ audit_shown audit_show(const char *text)
 
 static doc_block *new_block(audit_doc *d)
 {
-    if (d->n == d->capacity) {
-        size_t capacity = d->capacity ? 2 * d->capacity : 256;
-        doc_block *blocks = realloc(d->blocks, capacity * sizeof *blocks);
-        if (!blocks) {
-            d->failed = true;
-            return NULL;
-        }
-        d->blocks = blocks;
-        d->capacity = capacity;
+    if (!fl_grow(&d->blocks, &d->capacity, d->n, sizeof *d->blocks)) {
+        d->failed = true;
+        return NULL;
     }
     return &d->blocks[d->n++];
 }

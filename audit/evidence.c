@@ -1,6 +1,7 @@
 #include "audit/evidence.h"
 
 #include "base/file.h"
+#include "base/grow.h"
 #include "privacy/entry.h"
 
 #include <stdarg.h>
@@ -15,17 +16,7 @@ static const char WHY_SIGNED[] = "the ledger is not the one its hospital signed"
 
 static bool room_for_one(audit_findings *list)
 {
-    if (list->n == AUDIT_FINDINGS_MAX)
-        return false;
-    if (list->n < list->capacity)
-        return true;
-    size_t capacity = list->capacity ? 2 * list->capacity : 16;
-    audit_finding *items = realloc(list->items, capacity * sizeof *items);
-    if (!items)
-        return false;
-    list->items = items;
-    list->capacity = capacity;
-    return true;
+    return list->n < AUDIT_FINDINGS_MAX && fl_grow(&list->items, &list->capacity, list->n, sizeof *list->items);
 }
 
 static void find(audit_findings *list, const char *ledger, uint64_t entry, const char *why, const char *format,
@@ -153,14 +144,8 @@ static fl_code keep_key(audit_evidence *e, fl_err *err)
     const dp_ledger_state *s = dp_replay_state(e->replay);
     if (s->key[0] == 0 || (e->n_keys > 0 && strcmp(e->keys[e->n_keys - 1].vkey, s->key) == 0))
         return FL_OK;
-    if (e->n_keys == e->keys_capacity) {
-        size_t capacity = e->keys_capacity ? 2 * e->keys_capacity : 4;
-        audit_key *keys = realloc(e->keys, capacity * sizeof *keys);
-        if (!keys)
-            return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
-        e->keys = keys;
-        e->keys_capacity = capacity;
-    }
+    if (!fl_grow(&e->keys, &e->keys_capacity, e->n_keys, sizeof *e->keys))
+        return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
     audit_key *key = &e->keys[e->n_keys];
     key->from = e->n_lines;
     memcpy(key->vkey, s->key, sizeof key->vkey);
@@ -228,16 +213,10 @@ static void check_checkpoint(audit_evidence *e, const char *trusted, const char 
 static fl_code keep_state(audit_evidence *e, fl_err *err)
 {
     const dp_ledger_state *s = dp_replay_state(e->replay);
-    if (e->n_lines == e->capacity) {
-        size_t capacity = e->capacity ? 2 * e->capacity : 256;
-        fl_hash *roots = realloc(e->roots, capacity * sizeof *roots);
-        e->roots = roots ? roots : e->roots;
-        audit_budget *budgets = realloc(e->budgets, capacity * sizeof *budgets);
-        e->budgets = budgets ? budgets : e->budgets;
-        if (!roots || !budgets)
-            return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
-        e->capacity = capacity;
-    }
+    size_t capacity = e->capacity; /* of both arrays */
+    if (!fl_grow(&e->roots, &capacity, e->n_lines, sizeof *e->roots) ||
+        !fl_grow(&e->budgets, &e->capacity, e->n_lines, sizeof *e->budgets))
+        return fl_fail(err, FL_EENV, "%s: no memory left", e->path);
     e->budgets[e->n_lines] = (audit_budget){.spent = s->filter.spent, .epsilon = s->filter.epsilon};
     e->roots[e->n_lines++] = dp_tree_root(&s->tree);
     return FL_OK;

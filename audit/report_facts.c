@@ -2,6 +2,7 @@
 #include "audit/figures.h"
 #include "audit/report.h"
 
+#include "base/grow.h"
 #include "privacy/budget.h"
 #include "privacy/decimal.h"
 
@@ -270,14 +271,8 @@ static fl_code take_charge(report_hospital *h, const dp_entry *e, uint64_t line,
     double cost = budgets[line].spent - (line > 0 ? budgets[line - 1].spent : 0);
     if (!(cost > 0)) /* infinite before: nothing can be added */
         cost = 0;
-    if (h->n_charges == h->charges_capacity) {
-        size_t capacity = h->charges_capacity ? 2 * h->charges_capacity : 256;
-        report_charge *charges = realloc(h->charges, capacity * sizeof *charges);
-        if (!charges)
-            return fl_fail(err, FL_EENV, "report: no memory left");
-        h->charges = charges;
-        h->charges_capacity = capacity;
-    }
+    if (!fl_grow(&h->charges, &h->charges_capacity, h->n_charges, sizeof *h->charges))
+        return fl_fail(err, FL_EENV, "report: no memory left");
     size_t at = study_of(h, e->study);
     report_study *s = at < REPORT_STUDIES ? &h->studies[at] : NULL;
     h->n_unlisted += s == NULL;

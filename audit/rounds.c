@@ -1,5 +1,6 @@
 /* Rosters, rounds and models: what the coordinator's ledger says of its own members, and of one node. */
 #include "audit/evidence.h"
+#include "base/grow.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -27,15 +28,9 @@ static const dp_member *find_member(const dp_member *members, uint32_t n, const 
 /* An array that grows by one; NULL: no memory, and *failed is set. */
 static void *one_more(void **items, size_t *n, size_t *capacity, size_t size, bool *failed)
 {
-    if (*n == *capacity) {
-        size_t wanted = *capacity ? 2 * *capacity : 16;
-        void *moved = *n < UINT32_MAX / 2 ? realloc(*items, wanted * size) : NULL;
-        if (!moved) {
-            *failed = true;
-            return NULL;
-        }
-        *items = moved;
-        *capacity = wanted;
+    if (!fl_grow(items, capacity, *n, size)) {
+        *failed = true;
+        return NULL;
     }
     return memset((char *)*items + (*n)++ * size, 0, size);
 }

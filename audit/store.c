@@ -1,5 +1,6 @@
 #include "audit/store.h"
 
+#include "base/grow.h"
 #include "privacy/cosign.h"
 
 #include <inttypes.h>
@@ -130,14 +131,8 @@ static void compose(fl_buf *out, fl_hash *chain, const witness_store *s, const w
 /* Puts a composed record, whose head is complete, behind the text. */
 static fl_code keep(witness_store *s, const witness_head *h, const fl_buf *record, const fl_hash *chain, fl_err *err)
 {
-    if (s->n == s->capacity) {
-        size_t capacity = s->capacity ? 2 * s->capacity : 16;
-        witness_head *heads = realloc(s->heads, capacity * sizeof *heads);
-        if (!heads)
-            return fl_fail(err, FL_EENV, "witness store: no memory left");
-        s->heads = heads;
-        s->capacity = capacity;
-    }
+    if (!fl_grow(&s->heads, &s->capacity, s->n, sizeof *s->heads))
+        return fl_fail(err, FL_EENV, "witness store: no memory left");
     witness_head *kept = &s->heads[s->n];
     *kept = *h;
     if (h->is_signed) {

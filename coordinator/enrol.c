@@ -1,6 +1,7 @@
 #include "coordinator/enrol.h"
 
 #include "base/clock.h"
+#include "base/grow.h"
 #include "coordinator/query.h"
 #include "crypto/csprng.h"
 #include "proto/msg/envelope.h"
@@ -333,13 +334,8 @@ fl_code coord_allowed(coord_store *s, coord_key **keys, size_t *n, int64_t now_s
     fl_bind_int(&q, 1, now_s);
     bool no_memory = false;
     while (!no_memory && fl_query_row(&q)) {
-        if (*n == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            coord_key *more = realloc(*keys, capacity * sizeof *more);
-            if ((no_memory = !more))
-                break;
-            *keys = more;
-        }
+        if ((no_memory = !fl_grow(keys, &capacity, *n, sizeof **keys)))
+            break;
         coord_column_hash(&(*keys)[*n].spki, &q, 0);
         (*keys)[(*n)++].is_enrolment = fl_column_int(&q, 1) != 0;
     }

@@ -4,6 +4,7 @@
  *     bytes -> keyed hash of the file -> (here already? what we know of it : decoded in the child) -> its row of labels
  *     -> its patient -> the same image here already? -> pixel object -> split -> row
  */
+#include "base/grow.h"
 #include "crypto/csprng.h" /* fl_wipe */
 #include "crypto/hash.h"
 #include "node/commands.h"
@@ -68,17 +69,6 @@ typedef struct candidate {
     uint8_t patient[32], sop[32];
     node_split split;
 } candidate;
-
-static void *grow(void *array, size_t *capacity, size_t n, size_t size)
-{
-    if (n < *capacity)
-        return array;
-    size_t more = *capacity ? 2 * *capacity : 64;
-    void *p = realloc(array, more * size);
-    if (p)
-        *capacity = more;
-    return p;
-}
 
 static fl_code no_memory(fl_err *err)
 {
@@ -245,10 +235,8 @@ static uint32_t taken_of(const adder *a, const uint8_t patient[32], bool *said)
 static fl_code tear(adder *a, const uint8_t patient[32], fl_err *err)
 {
     uint32_t n;
-    uint8_t(*torn)[32] = grow(a->torn, &a->cap_torn, a->n_torn, sizeof *torn);
-    if (!torn)
+    if (!fl_grow(&a->torn, &a->cap_torn, a->n_torn, sizeof *a->torn))
         return no_memory(err);
-    a->torn = torn;
     memcpy(a->torn[a->n_torn++], patient, 32);
     FL_TRY(node_patient_delete(a->s, a->dataset, patient, &n, err));
     size_t kept = 0;
@@ -384,11 +372,9 @@ static fl_code insert(adder *a, const candidate *c, uint16_t low, uint16_t high,
 
 static fl_code remember(adder *a, const candidate *c, fl_err *err)
 {
-    taken *list = grow(a->taken, &a->cap_taken, a->n_taken, sizeof *list);
-    if (!list)
+    if (!fl_grow(&a->taken, &a->cap_taken, a->n_taken, sizeof *a->taken))
         return no_memory(err);
-    a->taken = list;
-    taken *t = &list[a->n_taken++];
+    taken *t = &a->taken[a->n_taken++];
     memcpy(t->patient, c->patient, 32);
     memcpy(t->file_id, c->id.bytes, 32);
     t->file = c->file;

@@ -1,3 +1,4 @@
+#include "base/grow.h"
 #include "crypto/csprng.h"
 #include "imaging/resize.h"
 #include "node/data_rows.h"
@@ -29,13 +30,8 @@ static fl_code read_rows(node_data_rows *out, fl_query *q, const nn_plan *plan, 
             out->n_other++;
             continue;
         }
-        if (out->n == capacity) {
-            capacity = capacity ? 2 * capacity : 1024;
-            node_data_row *rows = realloc(out->rows, capacity * sizeof *rows);
-            if (!rows)
-                return fl_fail(err, FL_EENV, "data: out of memory");
-            out->rows = rows;
-        }
+        if (!fl_grow(&out->rows, &capacity, out->n, sizeof *out->rows))
+            return fl_fail(err, FL_EENV, "data: out of memory");
         if (!read_row(&out->rows[out->n], q))
             return fl_fail(err, FL_EENV, "node.db: a row of the data set is damaged: restore a backup");
         out->rows[out->n++].label = label;

@@ -1,5 +1,6 @@
 #include "node/films.h"
 
+#include "base/grow.h"
 #include "crypto/csprng.h"
 #include "imaging/resize.h"
 #include "node/labels.h"
@@ -45,14 +46,8 @@ static fl_code keep_file(void *context, const char *path, fl_err *err)
         return FL_OK; /* gone since it was listed */
     if ((w->except && strcmp(real, w->except) == 0) || (w->no_tables && w->is_folder && is_table(path)))
         return FL_OK;
-    if (l->n == l->capacity) {
-        size_t capacity = l->capacity ? 2 * l->capacity : 64;
-        node_film *list = realloc(l->list, capacity * sizeof *list);
-        if (!list)
-            return no_memory(err);
-        l->list = list;
-        l->capacity = capacity;
-    }
+    if (!fl_grow(&l->list, &l->capacity, l->n, sizeof *l->list))
+        return no_memory(err);
     node_film film = {.path = strdup(path), .real = strdup(real)};
     if (!film.path || !film.real) {
         free(film.path);

@@ -2,6 +2,7 @@
 
 #include "base/csv.h"
 #include "base/file.h"
+#include "base/grow.h"
 #include "node/labels.h"
 
 #include <math.h>
@@ -136,13 +137,8 @@ static fl_code read_cells(node_column *c, fl_csv *r, const char *path, const cha
     while (fl_csv_next(r)) {
         if (r->wrong || (size_t)at >= r->n_fields)
             continue; /* the labels say so */
-        if (c->n == capacity) {
-            capacity = capacity ? 2 * capacity : 1024;
-            struct node_cell *cells = realloc(c->cells, capacity * sizeof *cells);
-            if (!cells)
-                return fl_fail(err, FL_EENV, "%s: out of memory", path);
-            c->cells = cells;
-        }
+        if (!fl_grow(&c->cells, &capacity, c->n, sizeof *c->cells))
+            return fl_fail(err, FL_EENV, "%s: out of memory", path);
         struct node_cell *cell = &c->cells[c->n++];
         cell->line = r->record_line;
         snprintf(cell->text, sizeof cell->text, "%s", trim(r->fields[at]));

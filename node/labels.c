@@ -1,6 +1,7 @@
 #include "node/labels.h"
 
 #include "base/csv.h"
+#include "base/grow.h"
 #include "base/nearest.h"
 #include "crypto/csprng.h" /* fl_wipe */
 #include "imaging/image.h"
@@ -169,14 +170,8 @@ static const char *fill_row(node_label *row, const parser *p, const fl_csv *r)
 static fl_code add_row(parser *p, const fl_csv *r, fl_err *err)
 {
     node_labels *l = p->l;
-    if (l->n == l->capacity) {
-        size_t capacity = l->capacity ? 2 * l->capacity : 256;
-        node_label *rows = realloc(l->rows, capacity * sizeof *rows);
-        if (!rows)
-            return fl_fail(err, FL_EENV, "%s: out of memory", l->name);
-        l->rows = rows;
-        l->capacity = capacity;
-    }
+    if (!fl_grow(&l->rows, &l->capacity, l->n, sizeof *l->rows))
+        return fl_fail(err, FL_EENV, "%s: out of memory", l->name);
     node_label *row = &l->rows[l->n];
     memset(row, 0, sizeof *row);
     const char *wrong = r->wrong;

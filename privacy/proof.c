@@ -1,5 +1,6 @@
 #include "privacy/proof.h"
 
+#include "base/grow.h"
 #include "privacy/replay_state.h"
 
 #include <assert.h>
@@ -21,7 +22,7 @@ bool dp_forest_append(dp_forest *f, const char *line, size_t n)
     f->size++;
     for (unsigned k = 0;; k++) {
         const size_t at = (size_t)((f->size >> k) - 1);
-        if (!dp_grow((void **)&f->level[k], &f->capacity[k], at, sizeof hash))
+        if (!fl_grow(&f->level[k], &f->capacity[k], at, sizeof hash))
             return false;
         f->level[k][at] = hash;
         if (f->size >> k & 1)

@@ -30,21 +30,6 @@ void dp_report(dp_checker *c, const char *why, const char *format, ...)
         c->finding(c->context, c->seq, what, why);
 }
 
-bool dp_grow(void **array, size_t *capacity, size_t n, size_t size)
-{
-    if (n < *capacity)
-        return true;
-    size_t wanted = *capacity ? 2 * *capacity : 16;
-    if (wanted > UINT32_MAX / 2 || wanted > SIZE_MAX / size)
-        return false;
-    void *moved = realloc(*array, wanted * size);
-    if (!moved)
-        return false;
-    *array = moved;
-    *capacity = wanted;
-    return true;
-}
-
 uint32_t dp_find(const dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number)
 {
     return dp_map_find(&r->names, (uint8_t)kind, a, b, number);
@@ -53,7 +38,7 @@ uint32_t dp_find(const dp_replay *r, dp_name_kind kind, const char *a, const cha
 fl_code dp_remember(dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number, size_t position,
                     fl_err *err)
 {
-    assert(position < DP_MAP_NONE); /* dp_grow keeps arrays below */
+    assert(position < DP_MAP_NONE); /* fl_grow keeps arrays below */
     bool ok = dp_map_put(&r->names, (uint8_t)kind, a, b, number, (uint32_t)position);
     return ok ? FL_OK : dp_no_memory(err);
 }

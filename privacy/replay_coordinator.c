@@ -1,4 +1,5 @@
 /* The coordinator's half of the rules in replay.h. */
+#include "base/grow.h"
 #include "privacy/replay_state.h"
 
 #include <stdlib.h>
@@ -127,7 +128,7 @@ static fl_code apply_round_open(dp_replay *r, const dp_entry *e, dp_study *s, fl
 static fl_code apply_received(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     dp_ledger_state *state = &r->state;
-    if (!dp_grow((void **)&state->received, &r->cap_received, state->n_received, sizeof *state->received))
+    if (!fl_grow(&state->received, &r->cap_received, state->n_received, sizeof *state->received))
         return dp_no_memory(err);
     dp_received *received = &state->received[state->n_received];
     memset(received, 0, sizeof *received);
@@ -157,7 +158,7 @@ static void apply_aggregate(dp_replay *r, const dp_entry *e, dp_study *s)
 
 static fl_code apply_study(dp_replay *r, const dp_entry *e, fl_err *err)
 {
-    if (!dp_grow((void **)&r->studies, &r->cap_studies, r->n_studies, sizeof *r->studies))
+    if (!fl_grow(&r->studies, &r->cap_studies, r->n_studies, sizeof *r->studies))
         return dp_no_memory(err);
     dp_study *s = &r->studies[r->n_studies++];
     memset(s, 0, sizeof *s);

@@ -1,4 +1,5 @@
 /* The node's half of the rules in replay.h. */
+#include "base/grow.h"
 #include "privacy/decimal.h"
 #include "privacy/replay_state.h"
 #include "privacy/update.h"
@@ -433,7 +434,7 @@ static fl_code apply_policy(dp_replay *r, const dp_entry *e, fl_err *err)
 
     uint32_t at = dp_find(r, DP_BY_DATASET, e->dataset, "", 0);
     if (at == DP_MAP_NONE) {
-        if (!dp_grow((void **)&s->policies, &r->cap_policies, s->n_policies, sizeof *s->policies))
+        if (!fl_grow(&s->policies, &r->cap_policies, s->n_policies, sizeof *s->policies))
             return dp_no_memory(err);
         FL_TRY(dp_remember(r, DP_BY_DATASET, e->dataset, "", 0, s->n_policies, err));
         at = (uint32_t)s->n_policies++;
@@ -456,7 +457,7 @@ static fl_code apply_approval(dp_replay *r, const dp_entry *e, fl_err *err)
 {
     dp_ledger_state *s = &r->state;
     const uint32_t before = dp_find(r, DP_BY_APPROVAL, e->study, e->plan_hash, 0);
-    if (!dp_grow((void **)&s->approvals, &r->cap_approvals, s->n_approvals, sizeof *s->approvals))
+    if (!fl_grow(&s->approvals, &r->cap_approvals, s->n_approvals, sizeof *s->approvals))
         return dp_no_memory(err);
     dp_approval *a = &s->approvals[s->n_approvals++];
     *a = before == DP_MAP_NONE ? (dp_approval){0} : s->approvals[before];
@@ -491,7 +492,7 @@ static fl_code add_charge(dp_replay *r, const char *study, const dp_charge *char
             return FL_OK;
         }
     }
-    if (!dp_grow((void **)&s->charges, &r->cap_charges, s->n_charges, sizeof *s->charges))
+    if (!fl_grow(&s->charges, &r->cap_charges, s->n_charges, sizeof *s->charges))
         return dp_no_memory(err);
     dp_charge *c = &s->charges[s->n_charges++];
     *c = *charge;
@@ -539,7 +540,7 @@ static fl_code apply_reserve(dp_replay *r, const dp_entry *e, fl_err *err)
     note_terms(r, e);
     if (dp_replay_debit(r, e->debit))
         return FL_OK; /* repeated: charged again, the first one stays */
-    if (!dp_grow((void **)&s->debits, &r->cap_debits, s->n_debits, sizeof *s->debits))
+    if (!fl_grow(&s->debits, &r->cap_debits, s->n_debits, sizeof *s->debits))
         return dp_no_memory(err);
     dp_debit *d = &s->debits[s->n_debits];
     *d = (dp_debit){.seq = e->seq, .round = e->round, .steps = e->steps, .state = DP_DEBIT_RESERVED, .cost = cost};

@@ -65,8 +65,6 @@ typedef struct dp_checker {
 
 void dp_report(dp_checker *c, const char *why, const char *format, ...) FL_PRINTF(3, 4);
 
-/* Room for one more element; false: no memory. */
-bool dp_grow(void **array, size_t *capacity, size_t n, size_t size);
 /* DP_MAP_NONE: not there. No look-up may be a search: a ledger from outside has as many entries as its author likes. */
 uint32_t dp_find(const dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number);
 fl_code dp_remember(dp_replay *r, dp_name_kind kind, const char *a, const char *b, uint32_t number, size_t position,

@@ -2,6 +2,7 @@
 
 #include "base/csv.h"
 #include "base/file.h"
+#include "base/grow.h"
 #include "base/nearest.h"
 #include "imaging/image.h"
 #include "imaging/resize.h"
@@ -85,13 +86,8 @@ static fl_code add_row(manifest *m, const fl_csv *r, const int columns[N_COLUMNS
     w.split = parse_split(texts[SPLIT], w.key);
     if (w.split < 0)
         return fl_fail(err, FL_EFORMAT, "%s:%zu: split: expected train, val or test", m->path, r->record_line);
-    if (m->n == m->capacity) {
-        m->capacity = m->capacity ? 2 * m->capacity : 1024;
-        row *more = realloc(m->rows, m->capacity * sizeof *more);
-        if (!more)
-            return fl_fail(err, FL_EENV, "%s: out of memory", m->path);
-        m->rows = more;
-    }
+    if (!fl_grow(&m->rows, &m->capacity, m->n, sizeof *m->rows))
+        return fl_fail(err, FL_EENV, "%s: out of memory", m->path);
     m->rows[m->n++] = w;
     return FL_OK;
 }
