@@ -105,6 +105,13 @@ bool audit_is_head(const audit_evidence *e, uint64_t size, const fl_hash *root);
  */
 fl_code audit_check_rounds(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;
 
+/*
+ * Ledgers of several hospitals beside one another, with or without a coordinator's: a round of a study has the same plan, terms
+ * and model in each, a plan the same terms, and one announce one cohort. A coordinator that tells two hospitals different
+ * things is found without its own ledger. Findings go to the later one's. What a RESTORE charged is not compared.
+ */
+fl_code audit_check_together(audit_evidence *const *nodes, size_t n, fl_err *err) FL_MUST_USE;
+
 /* A RESTORE explains heads that are not of these lines, if the coordinator accepted it: a head after it stands in the
  * coordinator's ledger. Before the checks that ask audit_is_lost. */
 fl_code audit_check_restore(audit_evidence *node, const audit_evidence *coordinator, fl_err *err) FL_MUST_USE;

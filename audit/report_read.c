@@ -106,6 +106,18 @@ static void count_agreement(report_hospital *h, const report_coordinator *c)
     }
 }
 
+static fl_code compare_hospitals(report *r, fl_err *err)
+{
+    audit_evidence **nodes = calloc(r->n_hospitals + 1, sizeof *nodes);
+    if (!nodes)
+        return no_memory(err);
+    for (size_t i = 0; i < r->n_hospitals; i++)
+        nodes[i] = &r->hospitals[i]->file.evidence;
+    const fl_code rc = audit_check_together(nodes, r->n_hospitals, err);
+    free(nodes);
+    return rc;
+}
+
 static fl_code compare(report *r, fl_err *err)
 {
     audit_evidence *c = r->coordinator ? &r->coordinator->file.evidence : NULL;
@@ -116,7 +128,7 @@ static fl_code compare(report *r, fl_err *err)
         if (c)
             count_agreement(r->hospitals[i], r->coordinator);
     }
-    return FL_OK;
+    return compare_hospitals(r, err);
 }
 
 /* With its folder: for files whose names are the same. */

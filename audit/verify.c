@@ -311,6 +311,21 @@ static fl_code check_ledger(verification *v, audit_evidence *e, const char *upda
     return audit_check_coordinator(e, err);
 }
 
+static fl_code check_together(verification *v, fl_err *err)
+{
+    audit_evidence **nodes = calloc(v->n, sizeof *nodes);
+    size_t n = 0;
+    if (!nodes)
+        return fl_fail(err, FL_EENV, "ledgers: no memory left");
+    for (size_t i = 0; i < v->n; i++) {
+        if (!dp_replay_state(v->ledgers[i].replay)->is_coordinator)
+            nodes[n++] = &v->ledgers[i];
+    }
+    const fl_code rc = audit_check_together(nodes, n, err);
+    free(nodes);
+    return rc;
+}
+
 static fl_code verify_all(verification *v, fl_cli *cli, fl_err *err)
 {
     const char *key = fl_cli_value(cli, "key"), *coordinator = fl_cli_value(cli, "coordinator");
@@ -333,7 +348,7 @@ static fl_code verify_all(verification *v, fl_cli *cli, fl_err *err)
         FL_TRY(audit_evidence_read(&v->ledgers[i], cli->args[i], key, err));
         FL_TRY(check_ledger(v, &v->ledgers[i], updates, err));
     }
-    return FL_OK;
+    return check_together(v, err);
 }
 
 static int answer(verification *v, fl_cli *cli, fl_err *err)
