@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 static uint64_t rotl(uint64_t x, int k)
 {
@@ -30,9 +31,8 @@ void fl_rng_init(fl_rng *r, uint64_t seed, uint64_t stream)
         (void)fl_rng_u64(r);
 }
 
-uint64_t fl_rng_u64(fl_rng *r)
+static inline uint64_t next(uint64_t s[4])
 {
-    uint64_t *s = r->s;
     uint64_t result = rotl(s[1] * 5, 7) * 9;
     uint64_t t = s[1] << 17;
     s[2] ^= s[0];
@@ -42,6 +42,16 @@ uint64_t fl_rng_u64(fl_rng *r)
     s[2] ^= t;
     s[3] = rotl(s[3], 45);
     return result;
+}
+
+static inline double unit(uint64_t x)
+{
+    return (double)(int64_t)(x >> 11) * 0x1p-53;
+}
+
+uint64_t fl_rng_u64(fl_rng *r)
+{
+    return next(r->s);
 }
 
 uint64_t fl_rng_below(fl_rng *r, uint64_t n)
@@ -57,7 +67,16 @@ uint64_t fl_rng_below(fl_rng *r, uint64_t n)
 
 double fl_rng_uniform(fl_rng *r)
 {
-    return (double)(fl_rng_u64(r) >> 11) * 0x1p-53;
+    return unit(next(r->s));
+}
+
+void fl_rng_uniforms(fl_rng *r, float *x, size_t n, double bound)
+{
+    uint64_t s[4]; /* in registers */
+    memcpy(s, r->s, sizeof s);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)((2 * unit(next(s)) - 1) * bound);
+    memcpy(r->s, s, sizeof s);
 }
 
 double fl_rng_normal(fl_rng *r)

@@ -6,6 +6,7 @@
 #ifndef BASE_RNG_H
 #define BASE_RNG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct fl_rng {
@@ -14,8 +15,9 @@ typedef struct fl_rng {
 
 void fl_rng_init(fl_rng *r, uint64_t seed, uint64_t stream); /* distinct (seed, stream): independent sequences */
 uint64_t fl_rng_u64(fl_rng *r);
-uint64_t fl_rng_below(fl_rng *r, uint64_t n); /* 0..n-1 without bias, n >= 1 */
-double fl_rng_uniform(fl_rng *r);             /* [0, 1) */
-double fl_rng_normal(fl_rng *r);              /* Box-Muller, one value per call */
+uint64_t fl_rng_below(fl_rng *r, uint64_t n);                      /* 0..n-1 without bias, n >= 1 */
+double fl_rng_uniform(fl_rng *r);                                  /* [0, 1) */
+void fl_rng_uniforms(fl_rng *r, float *x, size_t n, double bound); /* x[i] = (2 uniform - 1) bound, one after another */
+double fl_rng_normal(fl_rng *r);                                   /* Box-Muller, one value per call */
 
 #endif

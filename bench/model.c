@@ -61,16 +61,15 @@ fl_code bench_model_open(bench_model *b, fl_cli *cli, fl_err *err)
         return fl_fail(err, FL_EFORMAT, "--model: is '%.60s': must be one of %s", b->name, nn_architecture_names);
     FL_TRY(nn_model_create(&b->model, nn_architecture(b->name), s.C, s.H, s.W, b->n_classes, err));
     FL_TRY(fl_pool_create(&b->pool, (unsigned)b->threads, err));
-    b->w = malloc(nn_model_n_weights(b->model) * sizeof *b->w);
-    if (!b->w)
-        return fl_fail(err, FL_EENV, "bench: no memory left");
+    FL_TRY(fl_arena_init(&b->memory, nn_model_n_weights(b->model) * sizeof *b->w, err));
+    b->w = fl_arena_cut(&b->memory, nn_model_n_weights(b->model) * sizeof *b->w);
     nn_model_init_weights(b->model, b->w, 1);
     return make_data(b, s, err);
 }
 
 void bench_model_close(bench_model *b)
 {
-    free(b->w);
+    fl_arena_fini(&b->memory);
     nn_dataset_fini(&b->data);
     fl_pool_destroy(b->pool);
     nn_model_destroy(b->model);

@@ -2,6 +2,7 @@
 #ifndef BENCH_MODEL_H
 #define BENCH_MODEL_H
 
+#include "base/arena.h"
 #include "base/pool.h"
 #include "bench/bench.h"
 #include "train/dataset.h"
@@ -12,7 +13,8 @@ typedef struct bench_model {
     nn_model *model;
     nn_dataset data; /* batch images, each a patient of its own */
     fl_pool *pool;
-    float *w;
+    fl_arena memory;
+    float *w; /* in memory */
     int64_t batch, threads;
     uint32_t n_classes;
 } bench_model;

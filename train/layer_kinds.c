@@ -112,8 +112,7 @@ void nn_map_clear(const nn_map *m)
 
 void nn_fill_uniform(float *w, size_t n, double bound, fl_rng *rng)
 {
-    for (size_t i = 0; i < n; i++)
-        w[i] = (float)((2 * fl_rng_uniform(rng) - 1) * bound);
+    fl_rng_uniforms(rng, w, n, bound);
 }
 
 #define LANES 8
