@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS_MAX = 10000, WARM_UP = 2 };
+enum { STEPS_MAX = 10000, WARM_UP = 2, CHUNK = 1 << 16 };
 #define LEARNING_RATE 0.05
 #define CLIP_NORM     "1"
 
@@ -73,14 +73,22 @@ static void close_runner(runner *r)
     dp_noised_destroy(r->u);
 }
 
+static void apply_chunk(void *context, size_t index, unsigned thread)
+{
+    const runner *r = context;
+    const size_t d = dp_noised_size(r->u), end = (index + 1) * CHUNK < d ? (index + 1) * CHUNK : d;
+    const int64_t *u = dp_noised_values(r->u);
+    float *w = r->b->w;
+    (void)thread;
+    for (size_t i = index * CHUNK; i < end; i++)
+        w[i] = (float)(w[i] - r->scale * (double)u[i]);
+}
+
 /* A hospital's update of one step, and what a server makes of it. */
 static fl_code step_dp(runner *r, fl_err *err)
 {
-    const size_t d = nn_model_n_weights(r->b->model);
     FL_TRY(nn_trainer_update(r->trainer, r->u, r->b->w, (uint64_t)r->b->batch, 1, &r->random, NULL, err));
-    const int64_t *u = dp_noised_values(r->u);
-    for (size_t i = 0; i < d; i++)
-        r->b->w[i] = (float)(r->b->w[i] - r->scale * (double)u[i]);
+    fl_pool_run(r->b->pool, (dp_noised_size(r->u) + CHUNK - 1) / CHUNK, apply_chunk, r);
     return FL_OK;
 }
 
