@@ -25,11 +25,11 @@ typedef struct stage {
     nn_packed weights;
     fl_secret memory;      /* what follows here, and the places' gradients and sums */
     fl_arena arena;        /* on memory */
-    float *w;              /* (n_weights) the local weights of the steps */
+    float *w;              /* (n_weights) the local weights of the steps; NULL when there is one */
     size_t n_chosen_most;  /* patients, and one */
     uint32_t *chosen;      /* patients of the step */
     uint32_t *block_first; /* blocks of them: the first patient of each, and the end */
-    dp_noised *y;          /* noise, then the step's release; an update of one step is it */
+    dp_noised *y;          /* noise, then the step's release; NULL when there is one: the update itself */
     dp_noise_crew crew;    /* who draws it */
     unsigned n_places;
     nn_place *places; /* of the threads */
@@ -75,16 +75,6 @@ static fl_code check_data(const nn_plan *plan, const nn_dataset *d, fl_err *err)
     return FL_OK;
 }
 
-/* The phase of a round; what lies outside the plan's rounds is the first's or the last's. */
-static const nn_phase *phase_of(const nn_plan *plan, uint32_t round)
-{
-    for (uint32_t i = 0; i + 1 < plan->n_phases; i++) {
-        if (round < plan->phases[i + 1].first)
-            return &plan->phases[i];
-    }
-    return &plan->phases[plan->n_phases - 1];
-}
-
 static void close_stage(stage *s)
 {
     if (!s)
@@ -102,16 +92,22 @@ static void close_stage(stage *s)
     free(s);
 }
 
+/* An update of one step is made in place, from the weights as they came. */
+static bool has_steps(const stage *s)
+{
+    return s->phase->local_steps > 1;
+}
+
 static size_t shared_size(const stage *s, uint32_t n_patients)
 {
-    return fl_arena_round(nn_model_n_weights(s->model) * sizeof(float)) +
+    return (has_steps(s) ? fl_arena_round(nn_model_n_weights(s->model) * sizeof(float)) : 0) +
            2 * fl_arena_round((n_patients + 1) * sizeof(uint32_t));
 }
 
 /* Bytes of a stage. Part of it may never be touched. */
 static size_t stage_size(const stage *s, uint32_t n_patients, unsigned n_threads)
 {
-    return shared_size(s, n_patients) + (s->n + s->phase->probe) * sizeof(int64_t) +
+    return shared_size(s, n_patients) + (has_steps(s) ? (s->n + s->phase->probe) * sizeof(int64_t) : 0) +
            n_threads * nn_place_size(s->model) + (s->model->n_pack + s->model->n_transposed) * sizeof(float);
 }
 
@@ -138,7 +134,8 @@ static fl_code make_memory(nn_trainer *t, stage *s, fl_err *err)
     const size_t all = shared_size(s, n_patients) + n_threads * nn_place_secret_size(s->model);
     FL_TRY(fl_secret_init(&s->memory, all, err));
     fl_arena_on(&s->arena, s->memory.bytes, all);
-    s->w = fl_arena_cut(&s->arena, nn_model_n_weights(s->model) * sizeof *s->w);
+    if (has_steps(s))
+        s->w = fl_arena_cut(&s->arena, nn_model_n_weights(s->model) * sizeof *s->w);
     s->n_chosen_most = n_patients + (size_t)1;
     s->chosen = fl_arena_cut(&s->arena, (n_patients + 1) * sizeof *s->chosen);
     s->block_first = fl_arena_cut(&s->arena, (n_patients + 1) * sizeof *s->block_first);
@@ -148,16 +145,18 @@ static fl_code make_memory(nn_trainer *t, stage *s, fl_err *err)
         s->sums[n_threads + i] = s->places[i].scratch;
     }
     FL_TRY(nn_packed_init(&s->weights, s->model, true, err));
-    FL_TRY(dp_noised_create(&s->y, s->n + s->phase->probe, err));
+    if (has_steps(s))
+        FL_TRY(dp_noised_create(&s->y, s->n + s->phase->probe, err));
     if (t->plan.is_private)
         FL_TRY(dp_noise_crew_init(&s->crew, s->phase->noise_variance, t->pool, err));
     return FL_OK;
 }
 
-static fl_code open_stage(nn_trainer *t, const nn_phase *phase, fl_err *err)
+/* Everything but the memory, for which there is room. */
+static fl_code plan_stage(stage **out, nn_trainer *t, const nn_phase *phase, fl_err *err)
 {
     double clip_norm;
-    stage *s = calloc(1, sizeof *s);
+    stage *s = *out = calloc(1, sizeof *s);
     if (!s)
         return fl_fail(err, FL_EENV, "training: out of memory");
     const bool is_number = dp_decimal_value(&clip_norm, phase->clip_norm);
@@ -166,24 +165,37 @@ static fl_code open_stage(nn_trainer *t, const nn_phase *phase, fl_err *err)
     s->phase = phase;
     s->clip = (nn_clip){clip_norm, phase->clip_units, phase->clipping == NN_CLIP_AUTOMATIC};
     s->augment = (nn_augment){nn_augment_key(t->plan.seed), phase->mirror, phase->shift, false};
-    fl_code rc = nn_model_create(&s->model, t->plan.spec, t->plan.channels, t->plan.height, t->plan.width,
-                                 t->plan.n_classes, err);
+    FL_TRY(nn_model_create(&s->model, t->plan.spec, t->plan.channels, t->plan.height, t->plan.width, t->plan.n_classes,
+                           err));
+    FL_TRY(nn_plan_aim(s->model, &t->plan, phase, err));
+    s->n = nn_model_n_learned(s->model);
+    for (uint32_t i = 0; i < s->model->spec.n_layers; i++)
+        s->augment.draws |= s->model->spec.layers[i].kind->uses_key;
+    return check_memory(s, t->data->n_patients, fl_pool_threads(t->pool), err);
+}
+
+/* The trainer's stage is that of the phase from now on, or none. */
+static fl_code enter_phase(nn_trainer *t, const nn_phase *phase, fl_err *err)
+{
+    if (t->stage && t->stage->phase == phase)
+        return FL_OK;
+    close_stage(t->stage);
+    fl_code rc = plan_stage(&t->stage, t, phase, err);
     if (rc == FL_OK)
-        rc = nn_plan_aim(s->model, &t->plan, phase, err);
-    if (rc == FL_OK) {
-        s->n = nn_model_n_learned(s->model);
-        for (uint32_t i = 0; i < s->model->spec.n_layers; i++)
-            s->augment.draws |= s->model->spec.layers[i].kind->uses_key;
-        rc = check_memory(s, t->data->n_patients, fl_pool_threads(t->pool), err);
-    }
-    if (rc == FL_OK)
-        rc = make_memory(t, s, err);
+        rc = make_memory(t, t->stage, err);
     if (rc != FL_OK) {
-        close_stage(s);
-        return rc;
+        close_stage(t->stage);
+        t->stage = NULL;
     }
-    t->stage = s;
-    return FL_OK;
+    return rc;
+}
+
+static fl_code check_phase(nn_trainer *t, const nn_phase *phase, fl_err *err)
+{
+    stage *s;
+    fl_code rc = plan_stage(&s, t, phase, err);
+    close_stage(s);
+    return rc;
 }
 
 fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_dataset *dataset, fl_pool *pool, fl_err *err)
@@ -205,11 +217,10 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
         const nn_aim aim = {.learn = "all", .loss = plan->multi ? NN_LOSS_BINARY : NN_LOSS_SOFTMAX};
         rc = nn_model_aim(t->model, &aim, err);
     }
-    for (uint32_t i = t->plan.n_phases; rc == FL_OK && i-- > 0;) { /* each must fit; the first one stays */
-        close_stage(t->stage);
-        t->stage = NULL;
-        rc = open_stage(t, &t->plan.phases[i], err);
-    }
+    for (uint32_t i = 1; rc == FL_OK && i < t->plan.n_phases; i++) /* each must fit */
+        rc = check_phase(t, &t->plan.phases[i], err);
+    if (rc == FL_OK)
+        rc = enter_phase(t, &t->plan.phases[0], err);
     if (rc != FL_OK) {
         nn_trainer_destroy(t);
         return rc;
@@ -442,17 +453,16 @@ static void wipe_place(void *context, size_t index, unsigned thread)
     nn_place_wipe(&((stage *)context)->places[index]);
 }
 
-/* No gradient, sum or weight of the steps is left. The sums are zero already. An update of one step has no weights of its
- * own, and no y. */
+/* No gradient, sum or weight of the steps is left. The sums are zero already. */
 static void wipe(const nn_trainer *t, stage *s)
 {
     fl_pool_run(t->pool, s->n_places, wipe_place, s);
     fl_wipe(s->chosen, s->n_chosen_most * sizeof *s->chosen);
     fl_wipe(s->block_first, s->n_chosen_most * sizeof *s->block_first);
-    if (s->phase->local_steps == 1)
-        return;
-    fl_wipe(s->w, nn_model_n_weights(s->model) * sizeof *s->w);
-    dp_noised_clear_by(s->y, t->pool);
+    if (has_steps(s)) {
+        fl_wipe(s->w, nn_model_n_weights(s->model) * sizeof *s->w);
+        dp_noised_clear_by(s->y, t->pool);
+    }
 }
 
 /* Step k from the weights w: its release in job.y, which is part of u then. */
@@ -464,19 +474,10 @@ static void make_step(nn_trainer *t, dp_noised *u, step_job *job, const float *w
         dp_noised_add_by(u, job->y, t->pool);
 }
 
-static fl_code enter_phase(nn_trainer *t, const nn_phase *phase, fl_err *err)
-{
-    if (t->stage && t->stage->phase == phase)
-        return FL_OK;
-    close_stage(t->stage);
-    t->stage = NULL;
-    return open_stage(t, phase, err);
-}
-
 fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uint64_t declared_patients, uint32_t round,
                           fl_csprng *csprng, const atomic_bool *cancel, fl_err *err)
 {
-    const nn_phase *phase = phase_of(&t->plan, round);
+    const nn_phase *phase = nn_plan_phase(&t->plan, round);
     assert(declared_patients >= 1);
     assert(!t->plan.is_private || phase->noise_variance > 0);
     fl_code rc = enter_phase(t, phase, err);
@@ -485,16 +486,16 @@ fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uin
         return rc;
     }
     stage *s = t->stage;
-    step_job job = {.t = t, .s = s, .round = round, .cancel = cancel, .y = phase->local_steps == 1 ? u : s->y};
+    step_job job = {.t = t, .s = s, .round = round, .cancel = cancel, .y = has_steps(s) ? s->y : u};
     job.scale = phase->local_learning_rate * nn_phase_grid(phase) /
                 (dp_rate_to_double(phase->rate) * (double)declared_patients);
     look_for_prefix(t, s);
-    if (phase->local_steps > 1) {
+    if (has_steps(s)) {
         memcpy(s->w, weights, nn_model_n_weights(s->model) * sizeof *s->w);
         dp_noised_clear_by(u, t->pool);
     }
     for (; job.step < phase->local_steps && !is_cancelled(cancel); job.step++) {
-        make_step(t, u, &job, phase->local_steps == 1 ? weights : s->w, csprng);
+        make_step(t, u, &job, has_steps(s) ? s->w : weights, csprng);
         if (job.step + 1 < phase->local_steps)
             fl_pool_run(t->pool, n_chunks(s->n), step_weights, &job);
     }

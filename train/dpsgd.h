@@ -20,7 +20,8 @@
  * each direction, edges repeated; decided by HMAC-SHA-256 keyed by the plan's seed over (patient key, index of the
  * image within the patient, round, step, which augmentation): never by a position in the data set.
  *
- * Memory is allocated in create, noise, gradients and sums in that of crypto/secret.h; update allocates nothing. One update at a time per trainer.
+ * Memory is allocated in create, and in the first update of another phase: noise, gradients and sums in that of
+ * crypto/secret.h. What the engines computed from images is wiped when it is freed. One update at a time per trainer.
  */
 #ifndef TRAIN_DPSGD_H
 #define TRAIN_DPSGD_H
@@ -42,7 +43,7 @@ fl_code nn_trainer_create(nn_trainer **out, const nn_plan *plan, const nn_datase
                           fl_err *err) FL_MUST_USE;
 void nn_trainer_destroy(nn_trainer *t);
 
-/* u (n_weights + probe) out, whatever it held; weights are not changed. declared_patients >= 1 is the public number of the policy.
+/* u (the phase's n_learned + probe) out, whatever it held; weights are not changed. round: of the plan, from 1. declared_patients >= 1 is the public number of the policy.
  * cancel (may be NULL): when it becomes true the update is given up within one patient's time, u is cleared and the
  * answer is FL_EBUSY. csprng is used on the caller's thread only. */
 fl_code nn_trainer_update(nn_trainer *t, dp_noised *u, const float *weights, uint64_t declared_patients, uint32_t round,

@@ -279,7 +279,7 @@ static void without_noise_and_clip_it_is_plain_sgd(void **state)
         for (uint32_t j = 0; j < p.n_weights; j++)
             plain[j] = (float)(plain[j] - 0.5 * sum[j] / 4);
     }
-    update(t, &p, u, w, 4, 0);
+    update(t, &p, u, w, 4, 1);
     for (uint32_t j = 0; j < p.n_weights; j++) {
         double ours = w[j] - 0.5 * nn_phase_grid(&p.phases[0]) * (double)u[j] / 4;
         assert_true(fabs(ours - plain[j]) < 2e-6);
@@ -315,7 +315,7 @@ static void a_patients_gradient_is_the_mean_over_images(void **state)
         for (uint32_t j = 0; j < p.n_weights; j++)
             mean[j] += g[j] / 3.0;
     }
-    nn_patient_units(t, z, 0, w, 0, 0, 0);
+    nn_patient_units(t, z, 0, w, 1, 0, 0);
     for (uint32_t j = 0; j < p.n_weights; j++)
         assert_true(fabs(z[j] * nn_phase_grid(&p.phases[0]) - mean[j]) < 1e-5);
     nn_workspace_destroy(ws);
@@ -337,21 +337,21 @@ static void augmentation_follows_patient_round_and_step_and_nothing_else(void **
     nn_trainer *t = a_trainer(&p, &d, pool);
     int n_different = 0;
     for (uint32_t step = 0; step < 8; step++) {
-        nn_patient_units(t, a, 0, w, 0, 0, 0);
-        nn_patient_units(t, b, 0, w, step / 4, step % 4, 0);
+        nn_patient_units(t, a, 0, w, 1, 0, 0);
+        nn_patient_units(t, b, 0, w, 1 + step / 4, step % 4, 0);
         n_different += memcmp(a, b, p.n_weights * sizeof *a) != 0;
     }
     assert_true(n_different >= 6); /* 50 images an image can become: two may agree, most may not */
     /* the same pictures under another pseudonym are changed in another way */
-    nn_patient_units(t, a, 0, w, 0, 0, 0);
+    nn_patient_units(t, a, 0, w, 1, 0, 0);
     d.patient_key[0][5] ^= 1;
-    nn_patient_units(t, b, 0, w, 0, 0, 0);
+    nn_patient_units(t, b, 0, w, 1, 0, 0);
     assert_memory_not_equal(a, b, p.n_weights * sizeof *a);
     nn_trainer_destroy(t);
     p.seed++;
     d.patient_key[0][5] ^= 1;
     t = a_trainer(&p, &d, pool);
-    nn_patient_units(t, b, 0, w, 0, 0, 0);
+    nn_patient_units(t, b, 0, w, 1, 0, 0);
     assert_memory_not_equal(a, b, p.n_weights * sizeof *a);
     nn_trainer_destroy(t);
     fl_pool_destroy(pool);
@@ -379,9 +379,9 @@ static void an_empty_data_set_releases_noise_of_the_same_size(void **state)
     fl_pool *pool = a_pool(2);
     p.phases[0].local_steps = 3;
     nn_trainer *t = a_trainer(&p, &d, pool);
-    update(t, &p, u, w, 100, 0);
+    update(t, &p, u, w, 100, 1);
     expect_pure_noise(&p, u, 3);
-    update(t, &p, again, w, 100, 0);
+    update(t, &p, again, w, 100, 1);
     assert_memory_not_equal(u, again, p.n_weights * sizeof *u); /* fresh noise each time */
     nn_trainer_destroy(t);
     fl_pool_destroy(pool);
@@ -404,10 +404,10 @@ static void a_broken_patient_adds_nothing_and_changes_nothing_else(void **state)
     d.images[d.patient_first[1] * SIZE + SIZE / 2 + SIDE / 2] = NAN;
     nn_trainer *t = a_trainer(&p, &d, pool), *t_without = a_trainer(&p, &without, pool);
     memset(z, 1, sizeof z);
-    nn_patient_units(t, z, 1, w, 0, 0, 0);
+    nn_patient_units(t, z, 1, w, 1, 0, 0);
     assert_memory_equal(z, zeros, p.n_weights * sizeof *z);
-    update(t, &p, u, w, 3, 0);
-    update(t_without, &p, expected, w, 3, 0);
+    update(t, &p, u, w, 3, 1);
+    update(t_without, &p, expected, w, 3, 1);
     assert_memory_equal(u, expected, p.n_weights * sizeof *u);
     nn_trainer_destroy(t);
     nn_trainer_destroy(t_without);
@@ -433,14 +433,14 @@ static void sampling_takes_each_patient_with_its_probability(void **state)
     some_weights(w, p.n_weights, 7);
     assert_int_equal(dp_rate_parse(&p.phases[0].rate, "0.5", &err), FL_OK);
     nn_trainer *t = a_trainer(&p, &d, pool);
-    nn_patient_units(t, z, 0, w, 0, 0, 0);
+    nn_patient_units(t, z, 0, w, 1, 0, 0);
     uint32_t at = 0;
     while (z[at] == 0)
         at++;
     int64_t counts[6];
     bool is_always_the_same = true;
     for (int i = 0; i < 6; i++) {
-        update(t, &p, u, w, 200, 0);
+        update(t, &p, u, w, 200, 1);
         counts[i] = u[at] / z[at];
         assert_int_equal(u[at] % z[at], 0);
         assert_in_range(counts[i], 50, 150);
@@ -469,7 +469,7 @@ static void a_cancelled_update_leaves_nothing(void **state)
     fl_csprng_init(&r);
     assert_int_equal(dp_noised_create(&u, p.n_weights, &err), FL_OK);
     dp_noised_draw(u, 100, &r);
-    assert_int_equal(nn_trainer_update(t, u, w, 3, 0, &r, &cancel, &err), FL_EBUSY);
+    assert_int_equal(nn_trainer_update(t, u, w, 3, 1, &r, &cancel, &err), FL_EBUSY);
     assert_memory_equal(dp_noised_values(u), zeros, p.n_weights * sizeof *zeros);
     assert_int_equal(dp_noised_draws(u), 0);
     dp_noised_destroy(u);
@@ -524,7 +524,7 @@ static void a_class_of_weight_zero_teaches_nothing(void **state)
     nn_model_init_weights(nn_trainer_model(t), w, 5);
     for (uint32_t patient = 0; patient < 2; patient++) {
         bool moves = false;
-        nn_patient_units(t, z, patient, w, 0, 0, 0);
+        nn_patient_units(t, z, patient, w, 1, 0, 0);
         for (uint32_t i = 0; i < p.n_weights; i++)
             moves |= z[i] != 0;
         assert_int_equal(moves, patient == 1);
