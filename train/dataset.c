@@ -1,5 +1,6 @@
 #include "train/dataset.h"
 #include "base/arena.h"
+#include "crypto/csprng.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,45 +15,57 @@ fl_code nn_dataset_init(nn_dataset *d, uint32_t channels, uint32_t height, uint3
     return d->patient_first ? FL_OK : fl_fail(err, FL_EENV, "data set: out of memory");
 }
 
+/* What patients' images and labels were in is zero before others get it. */
+static void forget(void *block, size_t size)
+{
+    if (block)
+        fl_wipe(block, size);
+    free(block);
+}
+
 void nn_dataset_fini(nn_dataset *d)
 {
     if (!d)
         return;
-    free(d->images);
-    free(d->prefix);
-    free(d->labels);
+    nn_dataset_forget_prefix(d);
+    forget(d->images, d->n_images * nn_dataset_image_size(d) * sizeof *d->images);
+    forget(d->labels, d->n_images * sizeof *d->labels);
     free(d->patient_first);
-    free(d->patient_key);
+    forget(d->patient_key, d->n_patients * sizeof *d->patient_key);
     *d = (nn_dataset){0};
 }
 
 void nn_dataset_forget_prefix(nn_dataset *d)
 {
-    free(d->prefix);
+    forget(d->prefix, d->n_prefix * d->prefix_of.n_out * sizeof *d->prefix);
     d->prefix = NULL;
     d->n_prefix = 0;
 }
 
-/* At least n elements of this size; the block stays as it was when there is no memory. */
-static bool grow(void *block, size_t n, size_t size)
+/* Room for n elements of this size, of which n_old are in use; the block stays as it was when there is no memory. */
+static bool grow(void *block, size_t n_old, size_t n, size_t size)
 {
-    void **at = block, *bigger = realloc(*at, fl_size_mul(n, size));
-    if (bigger)
-        *at = bigger;
-    return bigger != NULL;
+    void **at = block, *bigger = malloc(fl_size_mul(n, size));
+    if (!bigger)
+        return false;
+    if (n_old > 0)
+        memcpy(bigger, *at, n_old * size);
+    forget(*at, n_old * size);
+    *at = bigger;
+    return true;
 }
 
 fl_code nn_dataset_reserve(nn_dataset *d, uint32_t n_images, uint32_t n_patients, fl_err *err)
 {
     if (n_images > d->capacity_images) {
-        if (!grow(&d->images, n_images, fl_size_mul(nn_dataset_image_size(d), sizeof *d->images)) ||
-            !grow(&d->labels, n_images, sizeof *d->labels))
+        if (!grow(&d->images, d->n_images, n_images, fl_size_mul(nn_dataset_image_size(d), sizeof *d->images)) ||
+            !grow(&d->labels, d->n_images, n_images, sizeof *d->labels))
             return fl_fail(err, FL_EENV, "data set: no memory for %u images", n_images);
         d->capacity_images = n_images;
     }
     if (n_patients > d->capacity_patients) {
-        if (!grow(&d->patient_first, (size_t)n_patients + 1, sizeof *d->patient_first) ||
-            !grow(&d->patient_key, n_patients, sizeof *d->patient_key))
+        if (!grow(&d->patient_first, d->n_patients + (size_t)1, (size_t)n_patients + 1, sizeof *d->patient_first) ||
+            !grow(&d->patient_key, d->n_patients, n_patients, sizeof *d->patient_key))
             return fl_fail(err, FL_EENV, "data set: no memory for %u patients", n_patients);
         d->capacity_patients = n_patients;
     }

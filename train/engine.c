@@ -314,6 +314,8 @@ void nn_engine_destroy(nn_engine *e)
 {
     if (!e)
         return;
+    if (e->memory)
+        fl_wipe(e->memory, e->n_floats * sizeof *e->memory); /* it was computed from patients' images */
     fl_arena_fini(&e->arena);
     free(e);
 }

@@ -1,5 +1,6 @@
 #include "train/prefix.h"
 #include "base/arena.h"
+#include "crypto/csprng.h"
 #include "train/graph.h"
 #include "train/kernels.h"
 #include <stdlib.h>
@@ -75,8 +76,11 @@ fl_code nn_dataset_prepare(nn_dataset *d, const nn_model *m, fl_pool *pool, fl_e
         fl_pool_run(pool, d->n_images, prepare_one, &job);
         d->n_prefix = d->n_images;
     }
-    for (unsigned i = 0; job.scratch && i < n_threads; i++)
+    for (unsigned i = 0; job.scratch && i < n_threads; i++) {
+        if (job.scratch[i])
+            fl_wipe(job.scratch[i], s.n_scratch * sizeof(float));
         free(job.scratch[i]);
+    }
     free(job.scratch);
     return ok ? FL_OK : fl_fail(err, FL_EENV, "data set: out of memory");
 }

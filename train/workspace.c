@@ -1,4 +1,5 @@
 /* The public door to the engine: one image, weights in the flat vector. */
+#include "crypto/csprng.h"
 #include "train/engine.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ void nn_workspace_destroy(nn_workspace *ws)
         return;
     nn_engine_destroy(ws->engine);
     nn_packed_fini(&ws->weights);
+    if (ws->g)
+        fl_wipe(ws->g, ws->weights.m->n_packed * sizeof *ws->g);
     fl_arena_fini(&ws->arena);
     free(ws);
 }

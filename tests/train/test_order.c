@@ -88,6 +88,21 @@ static void a_dataset(nn_dataset *d)
     }
 }
 
+/* When they are freed: as many wipes of one size as there are threads, of more than the images. The memory is gone by
+ * then. */
+static void check_that_engines_are_wiped(nn_trainer *t, unsigned threads)
+{
+    unsigned n_engines = 0;
+    n_wipes = 0;
+    nn_trainer_destroy(t);
+    for (size_t i = 0; i < n_wipes && n_engines != threads; i++) {
+        n_engines = 0;
+        for (size_t k = 0; k < n_wipes; k++)
+            n_engines += wipes[k].n == wipes[i].n && wipes[k].n > 4 * SIZE * sizeof(float);
+    }
+    assert_int_equal(n_engines, threads);
+}
+
 static void run(unsigned threads, const atomic_bool *cancel, fl_code expected, nn_plan *p)
 {
     fl_err err;
@@ -128,9 +143,12 @@ static void run(unsigned threads, const atomic_bool *cancel, fl_code expected, n
     assert_int_equal(dp_noised_draws(u), expected == FL_OK ? p->phases[0].local_steps : 0);
     free(w);
     dp_noised_destroy(u);
-    nn_trainer_destroy(t);
+    check_that_engines_are_wiped(t, threads);
     fl_pool_destroy(pool);
+    n_wipes = 0;
     nn_dataset_fini(&d);
+    assert_int_equal(n_wipes, 3); /* images, labels, keys */
+    assert_int_equal(wipes[0].n, PATIENTS * SIZE * sizeof(float));
 }
 
 /* Each of the three steps: so many blocks as all its integers need, the probe's included, and only then a number for each
