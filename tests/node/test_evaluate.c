@@ -192,7 +192,7 @@ static void two_models_are_compared_on_the_same_images(void **state)
         expect_code(&a, 0);
         fl_json *j = json_of(&a);
         const fl_json *k = fl_json_at(fl_json_member(j, "against"), 1);
-        double p, first, second;
+        double p = 0, first = 0, second = 0;
         assert_true(fl_json_real(k, "p", &p) && fl_json_real(k, "auroc", &first) &&
                     fl_json_real(k, "auroc_of_the_other", &second));
         assert_true(first == value_of(j, "overall", "auroc"));

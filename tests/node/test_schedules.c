@@ -335,7 +335,7 @@ typedef struct reader {
 
 static void read_policy(reader *r, const fl_json *line)
 {
-    int64_t order, rungs;
+    int64_t order = 0, rungs = 0;
     assert_true(fl_json_int(line, "order", &order) && fl_json_int(line, "rungs", &rungs));
     const long double a = (long double)order, delta = real(line, "delta") / (long double)rungs;
     r->order = (unsigned)order;
@@ -345,7 +345,7 @@ static void read_policy(reader *r, const fl_json *line)
 /* Returns what this debit costs. */
 static long double read_reserve(reader *r, const fl_json *line)
 {
-    int64_t steps, units;
+    int64_t steps = 0, units = 0;
     assert_true(fl_json_int(line, "steps", &steps) && fl_json_int(line, "clip_units", &units));
     const long double sigma = sqrtl(real(line, "noise_variance")) / (long double)units;
     const long double cost = (long double)steps * rdp(r->order, real(line, "sampling_rate"), sigma);

@@ -410,7 +410,6 @@ static void dropout_is_a_function_of_the_key_alone(void **state)
     setup(&a, &c);
     setup(&b, &c);
     size_t n = n_values(&a.pass.x[0]), n_dropped = 0, n_both = 0;
-    double sum = 0;
     for (int round = 0; round < 4; round++) {
         a.pass.key = 1000 + (uint64_t)round;
         b.pass.key = round == 0 ? 1000 : 2000 + (uint64_t)round;
@@ -423,7 +422,6 @@ static void dropout_is_a_function_of_the_key_alone(void **state)
             assert_true(y == 0 || fabsf(y - x / 0.7f) <= 1e-6f * fabsf(y));
             n_dropped += y == 0;
             n_both += y == 0 && *value_of(&b.pass.y, i) == 0 && round > 0;
-            sum += y != 0;
         }
     }
     assert_true(fabs((double)n_dropped - 0.3 * 4 * (double)n) < 550);

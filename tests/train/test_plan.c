@@ -750,7 +750,7 @@ static void metrics_are_paid_from_the_same_budget(void **state)
     assert_int_equal(nn_counts_rounds(&p, 0), 4);
     assert_int_equal(nn_plan_update(&p, 1).cells, 34);
     assert_int_equal(nn_plan_update(&p, 2).cells, 0);
-    uint64_t with, without, counts;
+    uint64_t with = 0, without = 0, counts = 0;
     assert_true(dp_micro_parse(&with, p.phases[0].noise_multiplier) &&
                 dp_micro_parse(&without, off.phases[0].noise_multiplier) &&
                 dp_micro_parse(&counts, p.metrics_noise_multiplier));
