@@ -18,12 +18,12 @@ static nn_way way_wanted(uint32_t *images)
 }
 
 /*
- * Weights, transposed weights and sums are 24 bytes for each weight and block, at some 40 GB/s; the work of an image is
- * three times its forward pass, at some 150 Gflop/s. The block is as large as keeps the first below a tenth of the second.
+ * Weights, transposed weights and sums are 20 bytes for each weight and block, at some 27 GB/s while the other threads read
+ * too; the work of an image is three times its forward pass, at some 150 Gflop/s. The block is as large as keeps the first below a tenth of the second.
  */
 uint32_t nn_block_images(const nn_model *m)
 {
-    const double traffic = 24.0 * (double)m->n_packed / 40e9, work = 3.0 * (double)m->spec.flops / 150e9;
+    const double traffic = 20.0 * (double)m->n_packed / 27e9, work = 3.0 * (double)m->spec.flops / 150e9;
     uint32_t n = 1;
     while (n < MOST_IMAGES && traffic > 0.1 * n * work)
         n *= 2;

@@ -4,11 +4,12 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 
-#define SET_NAME "avx2"
-#define SET      nn_kernels_avx2
-#define IS_FUSED true
-#define LANES    8
-#define VECTORS  2
+#define SET_NAME  "avx2"
+#define SET       nn_kernels_avx2
+#define IS_FUSED  true
+#define LANES     8
+#define VECTORS   2
+#define FEW_TERMS 15
 
 typedef __m256 vec;
 typedef __m256i tail;

@@ -4,11 +4,12 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 
-#define SET_NAME "avx512"
-#define SET      nn_kernels_avx512
-#define IS_FUSED true
-#define LANES    16
-#define VECTORS  4
+#define SET_NAME  "avx512"
+#define SET       nn_kernels_avx512
+#define IS_FUSED  true
+#define LANES     16
+#define VECTORS   4
+#define FEW_TERMS 32
 
 typedef __m512 vec;
 typedef __mmask16 tail;

@@ -3,11 +3,12 @@
 #include "train/kernels_sets.h"
 #include <string.h>
 
-#define SET_NAME "portable"
-#define SET      nn_kernels_portable
-#define IS_FUSED false
-#define LANES    4
-#define VECTORS  2
+#define SET_NAME  "portable"
+#define SET       nn_kernels_portable
+#define IS_FUSED  false
+#define LANES     4
+#define VECTORS   2
+#define FEW_TERMS 15
 
 typedef float vec __attribute__((vector_size(16)));
 typedef uint32_t tail; /* how many lanes count */
