@@ -65,15 +65,19 @@ nn_convolution nn_conv_plan(const nn_conv_shape *s)
 {
     assert(s->groups >= 1 && s->C % s->groups == 0 && s->out % s->groups == 0 && s->stride >= 1);
     assert(s->H + 2 * s->pad >= s->kernel_h && s->W + 2 * s->pad >= s->kernel_w);
-    nn_convolution c = {.shape = *s, .group_in = s->C / s->groups, .group_out = s->out / s->groups};
+    nn_convolution c = {.shape = *s, .group_in = s->C / s->groups};
+    c.is_depthwise = s->groups > 1 && s->groups == s->C && s->groups == s->out;
+    c.groups = c.is_depthwise ? 1 : s->groups;
+    c.group_out = s->out / c.groups;
     c.out_h = (s->H + 2 * s->pad - s->kernel_h) / s->stride + 1;
     c.out_w = (s->W + 2 * s->pad - s->kernel_w) / s->stride + 1;
     c.packed_out = round16(c.group_out);
     c.k = (size_t)s->kernel_h * s->kernel_w * c.group_in;
-    c.bias_at = s->groups * c.k * c.packed_out;
+    c.bias_at = c.groups * c.k * c.packed_out;
     c.n_flat = c.k * s->out + (s->has_bias ? s->out : 0);
-    c.n_packed = c.bias_at + (s->has_bias ? (size_t)s->groups * c.packed_out : 0);
-    c.n_transposed = (size_t)s->groups * s->kernel_h * s->kernel_w * c.group_out * round16(c.group_in);
+    c.n_packed = c.bias_at + (s->has_bias ? (size_t)c.groups * c.packed_out : 0);
+    c.n_transposed = c.is_depthwise ? c.k * c.packed_out
+                                    : (size_t)s->groups * s->kernel_h * s->kernel_w * c.group_out * round16(c.group_in);
     c.n_scratch = TILE * NN_PANEL;
     if (c.n_packed - c.bias_at > c.n_scratch)
         c.n_scratch = c.n_packed - c.bias_at;
@@ -118,7 +122,7 @@ typedef struct strip {
 
 static uint64_t strips(const nn_convolution *c)
 {
-    return (uint64_t)c->shape.groups * (c->packed_out / SIDE);
+    return (uint64_t)c->groups * (c->packed_out / SIDE);
 }
 
 static strip strip_of(const nn_convolution *c, uint64_t index)
@@ -227,7 +231,7 @@ static void turn_tap(const nn_convolution *c, const strip *s, float *out, size_t
 static void turn_strip(const nn_convolution *c, const strip *s, float *transposed, const float *packed)
 {
     const nn_conv_shape *shape = &c->shape;
-    float *out = transposed + s->group * (c->n_transposed / shape->groups);
+    float *out = transposed + s->group * (c->n_transposed / c->groups);
     for (uint32_t i = 0; i < c->phase_h * c->phase_w; i++) {
         const uint32_t a = i / c->phase_w, b = i % c->phase_w;
         const phase down = phase_of(a, c->phase_h, shape->H, shape->kernel_h, shape->pad);
@@ -236,10 +240,14 @@ static void turn_strip(const nn_convolution *c, const strip *s, float *transpose
         for (size_t tap = 0; tap < taps; tap++) { /* backwards */
             const size_t u = a + (down.taps - 1 - tap / right.taps) * c->phase_h;
             const size_t v = b + (right.taps - 1 - tap % right.taps) * c->phase_w;
-            turn_tap(c, s, out, rows, tap * c->group_out + s->o,
-                     packed + s->packed + (u * shape->kernel_w + v) * c->group_in * s->width);
+            const float *from = packed + s->packed + (u * shape->kernel_w + v) * c->group_in * s->width;
+            if (c->is_depthwise)
+                memcpy(out + s->o / NN_PANEL * NN_PANEL * taps + tap * s->width + s->o % NN_PANEL, from,
+                       SIDE * sizeof *out);
+            else
+                turn_tap(c, s, out, rows, tap * c->group_out + s->o, from);
         }
-        out += rows * round16(c->group_in);
+        out += c->is_depthwise ? taps * c->packed_out : rows * round16(c->group_in);
     }
 }
 
@@ -322,7 +330,7 @@ void nn_conv_collect(const nn_convolution *c, const nn_collection *job, int32_t 
     const size_t runs = (c->k + RUN - 1) / RUN;
     for (size_t i = runs * piece / pieces; i < runs * (piece + 1) / pieces; i++) {
         run r = {.j = i * RUN, .n = c->k - i * RUN < RUN ? c->k - i * RUN : RUN};
-        for (r.group = 0; r.group < c->shape.groups; r.group++) {
+        for (r.group = 0; r.group < c->groups; r.group++) {
             for (r.panel = 0; r.panel < c->packed_out; r.panel += NN_PANEL)
                 collect_run(c, job, scratch, packed_from, flat_from, &r);
         }
@@ -347,6 +355,7 @@ typedef struct sweep {
     const float *w, *bias; /* panels; bias or NULL */
     uint32_t outputs, packed_outputs;
     bool accumulate;
+    bool is_each; /* output c reads channel c alone: the floats of a run are a pixel apart */
 } sweep;
 
 /* Padded channels of y are written too, with zeros, when they are there. */
@@ -358,6 +367,7 @@ static uint32_t columns_written(const nn_map *y, uint32_t outputs, uint32_t pack
 /* All rows of one panel, in blocks; p has its pixels. */
 static void sweep_panel(const sweep *s, nn_product *p, const float *w, uint32_t width)
 {
+    const nn_kernels *kernels = nn_kernels_chosen();
     ptrdiff_t x_run[MAX_RUNS], w_run[MAX_RUNS];
     const size_t n_runs = s->runs_down * s->runs_right;
     const size_t pieces = s->length > K_BLOCK ? (s->length + K_BLOCK - 1) / K_BLOCK : 1; /* of one run */
@@ -367,24 +377,24 @@ static void sweep_panel(const sweep *s, nn_product *p, const float *w, uint32_t 
                                                              : MAX_RUNS;
     p->x_run = x_run;
     p->w_run = w_run;
-    p->x_step = 1;
+    p->x_step = s->is_each ? s->x->cs : 1;
     p->w_step = width;
     size_t r = 0;
     do { /* once without any run, too: that writes the start */
         p->n_runs = n_runs - r < together ? n_runs - r : together;
         for (size_t i = 0; i < p->n_runs; i++) {
             x_run[i] = (ptrdiff_t)((r + i) / s->runs_right) * s->run_down +
-                       (ptrdiff_t)((r + i) % s->runs_right) * s->run_right;
+                       (ptrdiff_t)((r + i) % s->runs_right) * s->run_right + (s->is_each ? (ptrdiff_t)p->y_at : 0);
             w_run[i] = (ptrdiff_t)((r + i) * s->length * width);
         }
         for (size_t piece = 0; piece < pieces; piece++) {
             size_t from = s->length * piece / pieces, to = s->length * (piece + 1) / pieces;
             p->w = w + from * width;
             p->length = to - from;
-            nn_kernels_chosen()->multiply(p);
+            (s->is_each ? kernels->multiply_each : kernels->multiply)(p);
             p->accumulate = true;
             for (size_t i = 0; i < p->n_runs; i++)
-                x_run[i] += (ptrdiff_t)(to - from);
+                x_run[i] += (ptrdiff_t)(to - from) * p->x_step;
         }
         r += p->n_runs;
     } while (r < n_runs);
@@ -421,7 +431,8 @@ static void sweep_all(const sweep *s, uint32_t n_images)
         sweep_pixels(s, y, x, from, to);
         for (uint32_t column = 0; column < s->packed_outputs; column += NN_PANEL) {
             const uint32_t width = at_most(s->packed_outputs - column, NN_PANEL);
-            nn_product p = {.y = y, .x = x, .y_at = column, .n_rows = to - from, .w_columns = width};
+            nn_product p = {.y = y, .x = x, .y_at = column, .n_rows = to - from};
+            p.w_columns = s->is_each ? at_most(s->outputs - column, width) : width;
             p.y_columns = at_most(written - column, width);
             p.start = s->bias ? s->bias + column : NULL;
             p.accumulate = s->accumulate;
@@ -435,8 +446,9 @@ void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, 
     const unsigned before = nn_floats_enter();
     const nn_conv_shape *s = &c->shape;
     const ptrdiff_t row = (ptrdiff_t)x->row, cs = x->cs, stride = s->stride, pad = s->pad;
-    const bool is_whole = c->group_in == x->cs; /* the taps of a kernel row lie back to back */
-    for (uint32_t g = 0; g < s->groups; g++) {
+    /* the taps of a kernel row lie back to back, or are one run of pixels */
+    const bool is_whole = c->is_depthwise || c->group_in == x->cs;
+    for (uint32_t g = 0; g < c->groups; g++) {
         sweep w = {
             .y = y, .x = x, .y_down = (ptrdiff_t)y->row, .y_right = y->cs, .rows = c->out_h, .columns = c->out_w};
         w.x_at = -pad * row - pad * cs + (ptrdiff_t)(g * c->group_in);
@@ -452,6 +464,7 @@ void nn_conv_forward(const nn_convolution *c, const nn_map *y, const nn_map *x, 
         w.bias = s->has_bias ? packed + c->bias_at + (size_t)g * c->packed_out : NULL;
         w.outputs = c->group_out;
         w.packed_outputs = c->packed_out;
+        w.is_each = c->is_depthwise;
         sweep_all(&w, n_images);
     }
     nn_floats_leave(before);
@@ -462,9 +475,11 @@ void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_
 {
     const unsigned before = nn_floats_enter();
     const nn_conv_shape *s = &c->shape;
-    const uint32_t packed_in = round16(c->group_in), n_phases = c->phase_h * c->phase_w;
-    const bool is_whole = c->group_out == dy->cs;
-    for (uint32_t i = 0; i < s->groups * n_phases; i++) {
+    const uint32_t n_phases = c->phase_h * c->phase_w;
+    const uint32_t inputs = c->is_depthwise ? s->C : c->group_in, packed_in = round16(inputs);
+    const uint32_t met = c->is_depthwise ? 1 : c->group_out; /* outputs that an input meets at a tap */
+    const bool is_whole = c->is_depthwise || c->group_out == dy->cs;
+    for (uint32_t i = 0; i < c->groups * n_phases; i++) {
         uint32_t g = i / n_phases;
         phase down = phase_of(i % n_phases / c->phase_w, c->phase_h, s->H, s->kernel_h, s->pad);
         phase right = phase_of(i % c->phase_w, c->phase_w, s->W, s->kernel_w, s->pad);
@@ -479,11 +494,12 @@ void nn_conv_input_gradient(const nn_convolution *c, const nn_map *dx, const nn_
         w.run_right = dy->cs;
         w.runs_down = right.taps > 0 ? down.taps : 0;
         w.runs_right = is_whole ? 1 : right.taps > 0 ? right.taps : 1;
-        w.length = is_whole ? (size_t)right.taps * c->group_out : c->group_out;
+        w.length = is_whole ? (size_t)right.taps * met : met;
         w.w = transposed;
-        w.outputs = c->group_in;
+        w.outputs = inputs;
         w.packed_outputs = packed_in;
-        transposed += (size_t)down.taps * right.taps * c->group_out * packed_in;
+        w.is_each = c->is_depthwise;
+        transposed += (size_t)down.taps * right.taps * met * packed_in;
         if (w.rows * w.columns > 0 && !(accumulate && w.runs_down == 0))
             sweep_all(&w, n_images);
     }
@@ -517,7 +533,7 @@ static void tile_init(tile *t, const nn_convolution *c, const nn_map *x, size_t 
     const ptrdiff_t pad = c->shape.pad;
     for (size_t k = 0; k < t->rows; k++) {
         t->x[k] = x->at + ((ptrdiff_t)u - pad) * (ptrdiff_t)x->row + ((ptrdiff_t)v - pad) * (ptrdiff_t)x->cs +
-                  (ptrdiff_t)(t->group * c->group_in + i);
+                  (ptrdiff_t)(c->is_depthwise ? t->column : t->group * c->group_in + i);
         if (++i < c->group_in)
             continue;
         i = 0;
@@ -531,7 +547,7 @@ static void tile_init(tile *t, const nn_convolution *c, const nn_map *x, size_t 
 static size_t tile_count(const nn_convolution *c)
 {
     size_t panels = (c->packed_out + NN_PANEL - 1) / NN_PANEL;
-    return c->shape.groups * panels * ((c->k + TILE - 1) / TILE);
+    return c->groups * panels * ((c->k + TILE - 1) / TILE);
 }
 
 static void tile_goes_to(tile *t, float *to)
@@ -544,6 +560,7 @@ static void tile_goes_to(tile *t, float *to)
 static void tile_compute(const tile *t, const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first,
                          uint32_t n, bool accumulate)
 {
+    const nn_kernels *kernels = nn_kernels_chosen();
     ptrdiff_t x_run[MAX_RUNS], w_run[MAX_RUNS];
     const size_t lines = (size_t)n * c->out_h; /* rows of output pixels, over all images */
     const size_t pieces = (c->out_w + GRADIENT_BAND - 1) / GRADIENT_BAND;
@@ -568,7 +585,7 @@ static void tile_compute(const tile *t, const nn_convolution *c, const nn_map *x
             size_t from = c->out_w * piece / pieces, to = c->out_w * (piece + 1) / pieces;
             p.length = to - from;
             p.w = dy->at + t->group * c->group_out + t->column + from * dy->cs;
-            nn_kernels_chosen()->multiply(&p);
+            (c->is_depthwise ? kernels->multiply_each : kernels->multiply)(&p);
             p.accumulate = true;
             for (size_t i = 0; i < p.n_runs; i++)
                 x_run[i] += (ptrdiff_t)(to - from) * p.x_step;
@@ -580,13 +597,13 @@ static void tile_compute(const tile *t, const nn_convolution *c, const nn_map *x
 static void gradient_bias(const nn_convolution *c, float *db, const nn_map *dy, uint32_t first, uint32_t n,
                           bool accumulate)
 {
-    for (uint32_t i = 0; i < c->shape.groups * c->packed_out; i++)
+    for (uint32_t i = 0; i < c->groups * c->packed_out; i++)
         db[i] = accumulate ? db[i] : 0;
     for (uint32_t image = first; image < first + n; image++) {
         for (uint32_t i = 0; i < c->out_h; i++) {
             for (uint32_t j = 0; j < c->out_w; j++) {
                 const float *at = dy->at + image * dy->image + i * dy->row + (size_t)j * dy->cs;
-                for (uint32_t g = 0; g < c->shape.groups; g++) {
+                for (uint32_t g = 0; g < c->groups; g++) {
                     for (uint32_t o = 0; o < c->group_out; o++)
                         db[g * c->packed_out + o] += at[g * c->group_out + o];
                 }

@@ -11,7 +11,8 @@
  * H x W and no padding: its flat weights have the same order.
  *
  * Inside, weights are packed: [group][panel of at most 64 outputs][k = (u, v, c)][output], outputs padded with zeros to
- * 16, then the bias [group][output]. A gradient has the same order. Functions below want maps with the halos of the
+ * 16, then the bias [group][output]; those of a depthwise convolution, where each channel is a group, as [panel][(u, v)]
+[output]. A gradient has the same order. Functions below want maps with the halos of the
  * plan; y and dx are written inside H x W alone. They allocate nothing; any thread, each with its own scratch.
  */
 #ifndef TRAIN_CONVOLUTION_H
@@ -44,6 +45,8 @@ typedef struct nn_convolution {
     nn_halo dy_halo;     /* what the input gradient reads around dy */
     uint64_t flops;      /* multiply-adds x 2 of one image forward; each gradient has as many */
     /* private */
+    bool is_depthwise;                        /* counts as one group, with one input for each output */
+    uint32_t groups;                          /* of the packed weights */
     uint32_t group_in, group_out, packed_out; /* of one group; packed_out is rounded up to 16 */
     uint32_t phase_h, phase_w;                /* the input gradient is so many convolutions of stride 1 */
     size_t k, bias_at;

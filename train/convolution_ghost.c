@@ -15,6 +15,17 @@ static double dot(const float *a, const float *b, size_t n)
     return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
 }
 
+/* Of one group of the shape, which a depthwise convolution has not in its packed weights. */
+static uint32_t group_in(const nn_convolution *c)
+{
+    return c->shape.C / c->shape.groups;
+}
+
+static uint32_t group_out(const nn_convolution *c)
+{
+    return c->shape.out / c->shape.groups;
+}
+
 /* Output pixel number `at` of the images from `first` on: the corner of what it reads, and its slope. */
 static void pixel(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, size_t at, uint32_t group,
                   const float **x_at, const float **dy_at)
@@ -22,17 +33,17 @@ static void pixel(const nn_convolution *c, const nn_map *x, const nn_map *dy, ui
     const size_t area = (size_t)c->out_h * c->out_w, image = first + at / area, i = at % area / c->out_w,
                  j = at % c->out_w, stride = c->shape.stride;
     const ptrdiff_t pad = c->shape.pad;
-    *x_at = x->at + image * x->image + i * stride * x->row + j * stride * x->cs + (size_t)group * c->group_in -
+    *x_at = x->at + image * x->image + i * stride * x->row + j * stride * x->cs + (size_t)group * group_in(c) -
             pad * ((ptrdiff_t)x->row + (ptrdiff_t)x->cs);
-    *dy_at = dy->at + image * dy->image + i * dy->row + j * dy->cs + (size_t)group * c->group_out;
+    *dy_at = dy->at + image * dy->image + i * dy->row + j * dy->cs + (size_t)group * group_out(c);
 }
 
 double nn_conv_ghost_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n)
 {
     const size_t pixels = (size_t)n * c->out_h * c->out_w;
-    const bool is_whole = c->group_in == x->cs; /* the taps of a kernel row lie back to back */
+    const bool is_whole = group_in(c) == x->cs; /* the taps of a kernel row lie back to back */
     const size_t runs = is_whole ? 1 : c->shape.kernel_w,
-                 run = is_whole ? (size_t)c->shape.kernel_w * c->group_in : c->group_in;
+                 run = is_whole ? (size_t)c->shape.kernel_w * group_in(c) : group_in(c);
     double total = 0;
     for (uint32_t g = 0; g < c->shape.groups; g++) {
         for (size_t p = 0; p < pixels; p++) {
@@ -45,7 +56,7 @@ double nn_conv_ghost_squares(const nn_convolution *c, const nn_map *x, const nn_
                     for (size_t v = 0; v < runs; v++)
                         met += dot(x_p + u * x->row + v * x->cs, x_q + u * x->row + v * x->cs, run);
                 }
-                total += (q < p ? 2 : 1) * met * dot(dy_p, dy_q, c->group_out);
+                total += (q < p ? 2 : 1) * met * dot(dy_p, dy_q, group_out(c));
             }
         }
     }

@@ -60,7 +60,7 @@ const nn_kernels *nn_kernels_named(const char *name)
 enum { ROWS = 35, K = 11, SPLIT = 4, APART = 80 }; /* more rows than two tiles have; floats from row to row */
 
 typedef struct trial {
-    float x[ROWS * APART], w[K * APART], start[NN_PANEL], expected[ROWS * NN_PANEL], y[ROWS * APART];
+    float x[ROWS * APART + NN_PANEL], w[K * APART], start[NN_PANEL], expected[ROWS * NN_PANEL], y[ROWS * APART];
     float g[4096];
     int32_t sum[2][4096];
 } trial;
@@ -73,13 +73,13 @@ static void fill(float *x, size_t n, uint32_t seed)
     }
 }
 
-static void compute_expected(trial *t, bool is_fused)
+static void compute_expected(trial *t, bool is_fused, bool is_each)
 {
     for (size_t i = 0; i < ROWS; i++) {
         for (size_t c = 0; c < NN_PANEL; c++) {
             float sum = t->start[c];
             for (size_t k = 0; k < K; k++) {
-                float a = t->x[i * APART + 2 * k], b = t->w[k * APART + c];
+                float a = t->x[i * APART + 2 * k + (is_each ? c : 0)], b = t->w[k * APART + c];
                 sum = is_fused ? fmaf(a, b, sum) : sum + a * b;
             }
             t->expected[i * NN_PANEL + c] = sum;
@@ -89,13 +89,13 @@ static void compute_expected(trial *t, bool is_fused)
 
 /* n rows from `first` on and so many columns, in two pieces, with a row of NaN between them: the bits of the chain, and
  * nothing outside is touched; what columns of w there are not count as zero. */
-static bool piece_is_right(const nn_kernels *set, trial *t, size_t first, size_t n, uint32_t columns,
+static bool piece_is_right(void (*multiply)(const nn_product *), trial *t, size_t first, size_t n, uint32_t columns,
                            uint32_t w_columns)
 {
     const float *x[ROWS], canary = 42;
-    float *y[ROWS], bad[2 * K];
+    float *y[ROWS], bad[2 * K + NN_PANEL];
     ptrdiff_t x_run[2] = {0, 2 * SPLIT}, w_run[2] = {0, SPLIT * APART};
-    for (size_t i = 0; i < 2 * K; i++)
+    for (size_t i = 0; i < 2 * K + NN_PANEL; i++)
         bad[i] = NAN;
     for (size_t i = 0; i < ROWS * APART; i++)
         t->y[i] = canary;
@@ -110,11 +110,11 @@ static bool piece_is_right(const nn_kernels *set, trial *t, size_t first, size_t
     p.w_step = APART;
     p.y_columns = columns;
     p.w_columns = w_columns;
-    set->multiply(&p);
+    multiply(&p);
     p.accumulate = true;
     p.x_run++, p.w_run++;
     p.length = K - SPLIT;
-    set->multiply(&p);
+    multiply(&p);
     for (size_t i = 0; i < n; i++) {
         const float *row = t->expected + (first + i) * NN_PANEL;
         const uint32_t same = w_columns < columns ? w_columns : columns;
@@ -147,23 +147,30 @@ static bool passes_are_right(const nn_kernels *set, trial *t)
     return memcmp(t->sum[0], t->sum[1], sizeof t->sum[0]) == 0;
 }
 
-bool nn_kernels_self_test(const nn_kernels *set)
+static bool products_are_right(void (*multiply)(const nn_product *), trial *t)
 {
     bool ok = true;
+    for (uint32_t columns = 1; ok && columns <= NN_PANEL; columns += columns < 17 ? 1 : 5) {
+        for (size_t n = 1; ok && n <= ROWS; n++)
+            ok = piece_is_right(multiply, t, columns * 7 % (ROWS - n + 1), n, columns, columns) &&
+                 piece_is_right(multiply, t, 0, n, columns, columns > 20 ? columns - 20 : NN_PANEL);
+    }
+    return ok;
+}
+
+bool nn_kernels_self_test(const nn_kernels *set)
+{
     trial *t = calloc(1, sizeof *t);
     if (!t)
         return false;
-    fill(t->x, ROWS * APART, 1);
+    fill(t->x, ROWS * APART + NN_PANEL, 1);
     fill(t->w, K * APART, 2);
     fill(t->start, NN_PANEL, 3);
     fill(t->g, 4096, 4);
-    compute_expected(t, set->is_fused);
-    for (uint32_t columns = 1; ok && columns <= NN_PANEL; columns += columns < 17 ? 1 : 5) {
-        for (size_t n = 1; ok && n <= ROWS; n++)
-            ok = piece_is_right(set, t, columns * 7 % (ROWS - n + 1), n, columns, columns) &&
-                 piece_is_right(set, t, 0, n, columns, columns > 20 ? columns - 20 : NN_PANEL);
-    }
-    ok = ok && passes_are_right(set, t);
+    compute_expected(t, set->is_fused, false);
+    bool ok = products_are_right(set->multiply, t);
+    compute_expected(t, set->is_fused, true);
+    ok = ok && products_are_right(set->multiply_each, t) && passes_are_right(set, t);
     free(t);
     return ok;
 }

@@ -38,6 +38,8 @@ typedef struct nn_kernels {
     const char *name; /* "avx512", "avx2", "portable" */
     bool is_fused;    /* multiply rounds once for a product and a sum */
     void (*multiply)(const nn_product *p);
+    /* The same with x[i][.. + c] in the place of x[i][..]: each column has a factor of its own. x is read where w is. */
+    void (*multiply_each)(const nn_product *p);
     /* lane[(at + i) % NN_LANES] += g[i]^2 in double, in the order of i. at and n are multiples of 16. */
     void (*squares)(double lane[NN_LANES], const float *g, size_t n, size_t at);
     /* dp_clip_piece and dp_sum_add (privacy/clip.h) of g; returns the exact sum of z^2. n is a multiple of 16. */

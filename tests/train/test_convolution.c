@@ -15,15 +15,23 @@ enum { IMAGES = 3 };
 
 static const nn_conv_shape shapes[] = {
     /* C, H, W, out, kernel, stride, pad, groups, bias */
-    {1, 9, 11, 32, 3, 3, 1, 1, 1, false},  {3, 8, 8, 16, 3, 3, 1, 1, 1, true},    {1, 17, 15, 20, 7, 7, 2, 3, 1, false},
-    {32, 9, 7, 64, 3, 3, 2, 1, 1, false},  {64, 6, 6, 70, 3, 3, 1, 1, 1, true},   {17, 5, 6, 9, 2, 5, 3, 2, 1, true},
-    {64, 5, 5, 130, 1, 1, 2, 0, 1, false}, {16, 4, 4, 33, 1, 1, 1, 0, 1, true},   {12, 7, 3, 24, 3, 1, 1, 1, 1, false},
-    {5, 8, 8, 7, 8, 8, 1, 4, 1, true},     {70, 2, 2, 70, 3, 3, 1, 1, 1, false},  {128, 3, 3, 48, 3, 3, 2, 1, 1, true},
-    {24, 6, 5, 36, 3, 3, 1, 1, 4, true},   {18, 5, 5, 18, 3, 3, 2, 1, 18, false}, {32, 5, 5, 64, 5, 3, 1, 2, 2, true},
-    {64, 4, 3, 10, 4, 3, 1, 0, 1, true},   {2, 1, 1, 5, 1, 1, 1, 0, 1, true},     {300, 1, 1, 3, 1, 1, 1, 0, 1, true},
-    {3, 6, 200, 4, 1, 2, 1, 0, 1, false},  {7, 4, 4, 9, 3, 3, 3, 0, 1, true},     {8, 13, 13, 8, 3, 3, 3, 2, 1, false},
-    {64, 3, 3, 256, 3, 3, 1, 1, 1, false}, {20, 4, 4, 16, 1, 3, 1, 1, 1, true},   {1, 28, 28, 6, 28, 28, 1, 0, 1, true},
-    {16, 6, 6, 32, 1, 1, 2, 0, 1, false},  {16, 5, 5, 16, 2, 2, 3, 0, 1, true},   {20, 4, 4, 16, 3, 3, 2, 0, 1, false},
+    {1, 9, 11, 32, 3, 3, 1, 1, 1, false},  {3, 8, 8, 16, 3, 3, 1, 1, 1, true},
+    {1, 17, 15, 20, 7, 7, 2, 3, 1, false}, {32, 9, 7, 64, 3, 3, 2, 1, 1, false},
+    {64, 6, 6, 70, 3, 3, 1, 1, 1, true},   {17, 5, 6, 9, 2, 5, 3, 2, 1, true},
+    {64, 5, 5, 130, 1, 1, 2, 0, 1, false}, {16, 4, 4, 33, 1, 1, 1, 0, 1, true},
+    {12, 7, 3, 24, 3, 1, 1, 1, 1, false},  {5, 8, 8, 7, 8, 8, 1, 4, 1, true},
+    {70, 2, 2, 70, 3, 3, 1, 1, 1, false},  {128, 3, 3, 48, 3, 3, 2, 1, 1, true},
+    {24, 6, 5, 36, 3, 3, 1, 1, 4, true},   {18, 5, 5, 18, 3, 3, 2, 1, 18, false},
+    {32, 5, 5, 64, 5, 3, 1, 2, 2, true},   {64, 4, 3, 10, 4, 3, 1, 0, 1, true},
+    {2, 1, 1, 5, 1, 1, 1, 0, 1, true},     {300, 1, 1, 3, 1, 1, 1, 0, 1, true},
+    {3, 6, 200, 4, 1, 2, 1, 0, 1, false},  {7, 4, 4, 9, 3, 3, 3, 0, 1, true},
+    {8, 13, 13, 8, 3, 3, 3, 2, 1, false},  {64, 3, 3, 256, 3, 3, 1, 1, 1, false},
+    {20, 4, 4, 16, 1, 3, 1, 1, 1, true},   {1, 28, 28, 6, 28, 28, 1, 0, 1, true},
+    {40, 6, 7, 40, 3, 3, 1, 1, 40, true},  {130, 4, 5, 130, 5, 3, 1, 2, 130, false},
+    {5, 7, 6, 5, 3, 3, 2, 1, 5, true},     {96, 9, 9, 96, 3, 3, 2, 1, 96, false},
+    {16, 40, 9, 16, 7, 2, 3, 1, 16, true}, {8, 1, 6, 8, 1, 3, 1, 1, 8, true},
+    {16, 6, 6, 32, 1, 1, 2, 0, 1, false},  {16, 5, 5, 16, 2, 2, 3, 0, 1, true},
+    {20, 4, 4, 16, 3, 3, 2, 0, 1, false},
 };
 
 /* A map in a block that ends where its halo ends: the address sanitizer sees every step outside. */
@@ -341,6 +349,9 @@ static void a_set_that_errs_fails_its_test(void **state)
         assert_true(!nn_kernels_named(names[k]) || nn_kernels_self_test(nn_kernels_named(names[k])));
     nn_kernels bad = *nn_kernels_named("portable");
     bad.multiply = multiply_one_row_less;
+    assert_false(nn_kernels_self_test(&bad));
+    bad = *nn_kernels_named("portable");
+    bad.multiply_each = bad.multiply;
     assert_false(nn_kernels_self_test(&bad));
     bad.multiply = multiply_in_another_order;
     assert_false(nn_kernels_self_test(&bad));
