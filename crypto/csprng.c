@@ -137,10 +137,3 @@ uint64_t fl_csprng_below(fl_csprng *r, uint64_t n)
             return x % n;
     }
 }
-
-unsigned fl_csprng_bit(fl_csprng *r)
-{
-    uint8_t x;
-    fl_csprng_bytes(r, &x, 1);
-    return x & 1;
-}

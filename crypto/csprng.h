@@ -32,7 +32,6 @@ void fl_csprng_fini(fl_csprng *r);
 void fl_csprng_bytes(fl_csprng *r, void *bytes, size_t n);
 uint64_t fl_csprng_u64(fl_csprng *r);
 uint64_t fl_csprng_below(fl_csprng *r, uint64_t n); /* 0..n-1, n >= 1, by rejection: no bias */
-unsigned fl_csprng_bit(fl_csprng *r);
 
 /* Memory that the compiler may not skip wiping. */
 void fl_wipe(void *bytes, size_t n);
