@@ -57,7 +57,9 @@ const nn_kernels *nn_kernels_named(const char *name)
 
 /* --- self-test -------------------------------------------------------------------------------------------------- */
 
-enum { ROWS = 35, K = 11, SPLIT = 4, APART = 80 }; /* more rows than two tiles have; floats from row to row */
+/* More rows than two tiles have; a chain in two pieces, of which the second is too long for any set to hold (FEW_TERMS), so
+ * that many rows go by tiles, too; floats from row to row. */
+enum { ROWS = 35, K = 40, SPLIT = 7, APART = 80 };
 
 typedef struct trial {
     float x[ROWS * APART + NN_PANEL], w[K * APART], start[NN_PANEL], expected[ROWS * NN_PANEL], y[ROWS * APART];

@@ -53,7 +53,7 @@ const nn_kernels *nn_kernels_named(const char *name);
 /* For tests and benches, while nobody computes: this one from now on. NULL: as chosen at start. */
 void nn_kernels_use(const nn_kernels *set);
 /* true: a product has the bits of the chain at every row, among any neighbours, at any alignment, in one piece or two;
- * and passes over gradients have those of plain C. A millisecond. */
+ * and passes over gradients have those of plain C. Some milliseconds. */
 bool nn_kernels_self_test(const nn_kernels *set);
 
 /* Round to nearest, and denormals count as zero: what is smaller than 1e-38 teaches nothing, and some CPUs take a hundred
