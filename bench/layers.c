@@ -368,11 +368,13 @@ int bench_layers(fl_cli *cli)
         fl_json_set_text(j, "model", fl_cli_value(cli, "model"));
         fl_json_set_text(j, "input", fl_cli_value(cli, "input"));
         fl_json_set_text(j, "kernels", kernels);
-        bench_sgemm_start();
-        fl_json_set_text(j, "openblas", bench_sgemm_core());
         fl_json_set_int(j, "images", n);
+        rc = bench_sgemm_start(&err);
         clockwork clock = {.least_s = (double)ms * 1e-3, .kernels = kernels};
-        rc = measure_model(m, (uint32_t)n, &clock, j, &err);
+        if (rc == FL_OK) {
+            fl_json_set_text(j, "openblas", bench_sgemm_core());
+            rc = measure_model(m, (uint32_t)n, &clock, j, &err);
+        }
     }
     nn_model_destroy(m);
     if (rc == FL_OK)

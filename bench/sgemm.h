@@ -5,11 +5,12 @@
 #ifndef BENCH_SGEMM_H
 #define BENCH_SGEMM_H
 
+#include "base/err.h"
 #include <stdbool.h>
 
-/* One thread, and the kernel chosen again where OpenBLAS does not know the CPU. Sets and unsets an environment variable for
- * a moment: before there are other threads. More calls do nothing. */
-void bench_sgemm_start(void);
+/* Loads the library: nobody else needs it, and its threads. Sets OPENBLAS_NUM_THREADS, and OPENBLAS_CORETYPE unless it is
+ * set: before there are other threads. More calls do nothing. FL_EENV: it is not there. */
+fl_code bench_sgemm_start(fl_err *err) FL_MUST_USE;
 const char *bench_sgemm_core(void); /* "SkylakeX" */
 
 /* C (m, n) with leading dimension ldc; op(A) is (m, k), op(B) is (k, n); beta 0 ignores C. */
