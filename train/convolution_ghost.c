@@ -38,6 +38,11 @@ static void pixel(const nn_convolution *c, const nn_map *x, const nn_map *dy, ui
     *dy_at = dy->at + image * dy->image + i * dy->row + j * dy->cs + (size_t)group * group_out(c);
 }
 
+bool nn_conv_is_broad(const nn_convolution *c)
+{
+    return (uint64_t)c->out_h * c->out_w <= 16 && c->n_packed >= 1u << 17;
+}
+
 double nn_conv_ghost_squares(const nn_convolution *c, const nn_map *x, const nn_map *dy, uint32_t first, uint32_t n)
 {
     const size_t pixels = (size_t)n * c->out_h * c->out_w;
@@ -60,5 +65,5 @@ double nn_conv_ghost_squares(const nn_convolution *c, const nn_map *x, const nn_
             }
         }
     }
-    return total;
+    return total < 0 ? 0 : total; /* of a gradient that cancels out; not a number stays so */
 }

@@ -202,12 +202,6 @@ static void plan_slopes(nn_engine *e)
     }
 }
 
-/* Tiles pay where a weight's gradient is a sum of few products, so that making it twice is cheaper than writing it down. */
-static bool pays_in_tiles(const nn_node *n)
-{
-    return (uint64_t)n->conv.out_h * n->conv.out_w <= 16 && n->conv.n_packed >= 1u << 17;
-}
-
 static void plan_gradients(nn_engine *e, nn_way way)
 {
     for (uint32_t i = e->m->first_learned; i < e->m->spec.n_layers; i++) {
@@ -215,7 +209,7 @@ static void plan_gradients(nn_engine *e, nn_way way)
         if (!layer_at(e, i)->is_learned)
             continue;
         e->is_tiled[i] = n->is_conv && i < e->m->n_run && !layer_at(e, i)->is_standardised &&
-                         (way == NN_WAY_TILES || (way == NN_WAY_CHOSEN && pays_in_tiles(n)));
+                         (way == NN_WAY_TILES || (way == NN_WAY_CHOSEN && nn_conv_is_broad(&n->conv)));
         e->share_at[i] = e->n_share;
         e->n_share += e->is_tiled[i] ? 0 : n->n_packed;
     }
@@ -603,6 +597,14 @@ static void unstandardise(nn_engine *e, const nn_packed *w, uint32_t layer, floa
     nn_conv_pack(c, dw, NULL, flat, 0, 1);
 }
 
+/* Whether the norm comes from pairs of pixels. It follows from the layer and the patient, whatever the block holds beside and
+ * whatever becomes of the gradient: a patient of one image is never shared out over blocks. */
+static bool is_ghost(const nn_engine *e, const nn_share *share, uint32_t layer)
+{
+    return share->is_start && share->is_end && share->n == 1 && !layer_at(e, layer)->is_standardised &&
+           nn_conv_is_broad(&e->m->nodes[layer].conv);
+}
+
 static void back_through_conv(nn_engine *e, const nn_packed *w, uint32_t layer, uint32_t n, nn_share *shares,
                               uint32_t n_shares, bool wants_squares)
 {
@@ -612,12 +614,15 @@ static void back_through_conv(nn_engine *e, const nn_packed *w, uint32_t layer, 
     const nn_map x = map_of(e, value_of(e, l->from[0])), dy = map_of(e, &e->buffers[e->slope[layer]]);
     for (uint32_t s = 0; l->is_learned && !e->terms.is_looking && s < n_shares; s++) {
         nn_share *share = &shares[s];
+        const bool is_due = share->is_end && wants_squares && !is_ghost(e, share, layer);
+        if (is_ghost(e, share, layer) && wants_squares)
+            share->squares += nn_conv_ghost_squares(c, &x, &dy, share->first, 1);
         if (is_in_tiles(e, share, layer)) {
-            share->squares += nn_conv_sum_squares(c, &x, &dy, share->first, share->n, e->memory + e->scratch_at);
+            if (is_due)
+                share->squares += nn_conv_sum_squares(c, &x, &dy, share->first, share->n, e->memory + e->scratch_at);
             continue;
         }
         float *dw = part_of(e, share, layer);
-        const bool is_due = share->is_end && wants_squares;
         double squares = nn_conv_weight_gradient(c, dw, &x, &dy, share->first, share->n, !share->is_start,
                                                  is_due && !l->is_standardised);
         if (l->is_standardised && share->is_end)

@@ -207,6 +207,66 @@ static void every_way_of_making_gradients_gives_the_same_integers(void **state)
     nn_dataset_fini(&d);
 }
 
+/* Layers whose norms come from pairs of pixels when the patient has one image, and from the gradient when there are more: whatever is kept,
+ * in blocks of any size, with neighbours or alone. */
+static void a_broad_layer_gives_the_same_integers_in_every_way(void **state)
+{
+    (void)state;
+    enum { MOST = 1 << 18, PATIENTS = 5 };
+    static const char *const ways[] = {"kept:1", "kept:8", "tiles:1", "tiles:8", "chosen:4"};
+    static const uint32_t patients[PATIENTS] = {3, 1, 6, 2, 9}, alone[] = {3}; /* 1, 2, 1, 3, 1 images */
+    static float w[MOST];
+    static int32_t z[MOST], first[PATIENTS][MOST];
+    static int64_t u[MOST], first_u[MOST];
+    nn_plan p = a_plan();
+    nn_model *m;
+    fl_err err;
+    strcpy(p.spec, "conv 3x3 64 stride 4 pad 1\nrelu\nconv 3x3 256 pad 1\nrelu\nglobalpool\nlinear classes");
+    p.is_private = false;
+    p.phases[0].augmentations = 1;
+    p.phases[0].mirror = false;
+    p.phases[0].shift = 0;
+    assert_int_equal(nn_model_create(&m, p.spec, 1, SIDE, SIDE, 2, &err), FL_OK);
+    p.n_weights = (uint32_t)nn_model_n_weights(m);
+    p.phases[0].clip_units = 1 << 16;
+    strcpy(p.phases[0].clip_norm, "0.00001");
+    nn_model_destroy(m);
+    assert_true(p.n_weights <= MOST);
+    some_weights(w, MOST, 8);
+    fl_pool *pool = a_pool(2);
+    nn_dataset d = a_dataset(patients, PATIENTS), one = a_dataset(alone, 1);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        setenv("CORDON_GRADIENTS", ways[i], 1);
+        nn_trainer *t = a_trainer(&p, &d, pool), *t1 = a_trainer(&p, &one, pool);
+        for (uint32_t k = 0; k < PATIENTS; k++) {
+            nn_patient_units(t, z, k, w, 2, 0, i % 2);
+            if (i == 0)
+                memcpy(first[k], z, sizeof z);
+            if (memcmp(first[k], z, p.n_weights * sizeof *z) != 0)
+                fail_msg("patient %u: %s differs from %s", k, ways[i], ways[0]);
+        }
+        nn_patient_units(t1, z, 0, w, 2, 0, 0);
+        assert_memory_equal(first[0], z, p.n_weights * sizeof *z);
+        update(t, &p, u, w, PATIENTS, 1);
+        if (i == 0)
+            memcpy(first_u, u, sizeof u);
+        assert_memory_equal(first_u, u, p.n_weights * sizeof *u);
+        nn_trainer_destroy(t);
+        nn_trainer_destroy(t1);
+    }
+    unsetenv("CORDON_GRADIENTS");
+    for (uint32_t k = 0; k < PATIENTS; k++) {
+        double square = 0;
+        for (uint32_t i = 0; i < p.n_weights; i++)
+            square += (double)first[k][i] * first[k][i];
+        if (!(square <= 4294967296.0 && square > 0.98 * 4294967296.0)) /* clipped, and to its length */
+            fail_msg("patient %u: %g of R^2", k, square / 4294967296.0);
+    }
+    fl_pool_destroy(pool);
+    nn_dataset_fini(&d);
+    nn_dataset_fini(&one);
+}
+
 static void an_update_is_the_exact_sum_of_the_patients(void **state)
 {
     (void)state;
@@ -598,6 +658,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_patient_alone_or_in_any_company_gives_the_same_bits),
         cmocka_unit_test(every_way_of_making_gradients_gives_the_same_integers),
+        cmocka_unit_test(a_broad_layer_gives_the_same_integers_in_every_way),
         cmocka_unit_test(an_update_is_the_exact_sum_of_the_patients),
         cmocka_unit_test(without_noise_and_clip_it_is_plain_sgd),
         cmocka_unit_test(a_patients_gradient_is_the_mean_over_images),
